@@ -1,0 +1,273 @@
+# Sow: build, checks, installation. `make help` lists the targets; deps/packages lists what is needed.
+# Variants have objects and products of their own: CC=clang, SANITIZE=address,undefined, FAULTS=1, FUZZ=1.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+BUILD ?= build
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := gcc
+endif
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += -rR --no-print-directory
+
+# All cores, unless -j was given or this is a sub-make.
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+Q := $(if $(V),,@)
+SUB = $(MAKE) $(if $(V),,-s)
+
+# ---- variants ----
+comma := ,
+VARIANT_WORDS := $(if $(FUZZ),fuzz,$(filter-out gcc,$(notdir $(firstword $(CC))))) \
+                 $(if $(SANITIZE),sanitize-$(subst $(comma),-,$(SANITIZE))) $(if $(FAULTS),faults)
+space := $(subst x,,x x)
+VARIANT := $(subst $(space),-,$(strip $(VARIANT_WORDS)))
+OUT := $(BUILD)$(if $(VARIANT),/$(VARIANT))
+OBJ := $(BUILD)/obj/$(or $(VARIANT),plain)
+ifdef FUZZ
+override CC := clang
+override SANITIZE := address,undefined
+endif
+
+# ---- dependencies: found once, then remembered ----
+OWN_GOALS := help clean format deps uninstall check-bare
+GOALS := $(or $(MAKECMDGOALS),all)
+SECTIONS := build $(if $(filter demo check,$(GOALS)),run) $(if $(filter check%,$(GOALS)),test)
+ifneq ($(filter-out $(OWN_GOALS),$(GOALS)),)
+include $(BUILD)/config.mk
+endif
+INSTALL_PACKAGES = BUILD=$(BUILD) DEPS=$(DEPS) sh deps/install
+$(BUILD)/config.mk: deps/packages deps/optional deps/configure
+	@$(INSTALL_PACKAGES) $(SECTIONS)
+	@sh deps/configure $@
+
+# ---- flags ----
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla -Wundef \
+        -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-missing-field-initializers
+# Speed without -ffast-math (ENGINE: at link it would change denormals for the whole process) and without
+# -march=native: vector loops choose their instruction set at run time.
+FAST := -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast
+# The streams of src/random have the same bits everywhere: nothing may be contracted or reordered.
+EXACT := -O3 -ffp-contract=off
+DEBUG := -g
+ifdef SANITIZE
+FAST := -O1 -fno-math-errno -fno-trapping-math -ffp-contract=fast
+EXACT := -O1 -ffp-contract=off
+DEBUG := -g -fno-omit-frame-pointer -DSOW_SANITIZE
+SANITIZERS := -fsanitize=$(SANITIZE) $(if $(findstring undefined,$(SANITIZE)),-fno-sanitize-recover=undefined)
+endif
+ifdef FUZZ
+SANITIZERS += -fsanitize=fuzzer-no-link
+endif
+COMMON = -std=c17 -D_GNU_SOURCE $(if $(FAULTS),-DSOW_FAULTS) -Iinclude -Isrc $(WARN) $(DEBUG) -fPIC \
+         -fno-semantic-interposition -fopenmp $(SANITIZERS) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LIBS = -Wl,--as-needed $(DEPS_LIBS) -lm -lpthread
+LINK = $(CC) -fopenmp $(SANITIZERS) $(LDFLAGS)
+
+# A change of flags rebuilds, a change of this file alone does not.
+FLAGS_NOW := $(CC) | $(FAST) | $(EXACT) | $(COMMON) | $(LIBS) | $(LDFLAGS)
+ifneq ($(filter-out $(OWN_GOALS),$(GOALS)),)
+ifneq ($(strip $(file <$(OBJ)/flags)),$(strip $(FLAGS_NOW)))
+$(shell mkdir -p $(OBJ))
+$(file >$(OBJ)/flags,$(FLAGS_NOW))
+endif
+endif
+
+# ---- sources ----
+MAIN := src/cli/main.c
+SOURCES := $(wildcard src/*/*.c src/*/*/*.c)
+CLI_SOURCES := $(filter src/cli/%,$(SOURCES))
+# A program of its own, linked with the C library only: src/run/supervisor_main.c becomes sow-supervisor.
+SMALL_SOURCES := $(filter %_main.c,$(SOURCES))
+LIB_SOURCES := $(filter-out $(CLI_SOURCES) $(SMALL_SOURCES),$(SOURCES))
+SMALL_PROGRAMS := $(patsubst %_main,$(OUT)/sow-%,$(basename $(notdir $(SMALL_SOURCES))))
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
+FAULT_SOURCES := $(wildcard tests/faults/test_*.c)
+SUPPORT_SOURCES := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c tests/unit/*/*.c))
+BENCH_SOURCES := $(wildcard bench/*.c)
+FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
+
+objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
+programs = $(patsubst %.c,$(OUT)/%,$(1))
+UNIT_PROGRAMS := $(call programs,$(UNIT_SOURCES))
+FAULT_PROGRAMS := $(call programs,$(FAULT_SOURCES))
+BENCH_PROGRAMS := $(call programs,$(BENCH_SOURCES))
+FUZZ_PROGRAMS := $(call programs,$(FUZZ_SOURCES))
+
+# ---- products ----
+SOW := $(if $(wildcard $(MAIN)),$(OUT)/sow)
+SHARED := $(if $(SANITIZE),,$(OUT)/libsow.so.0 $(OUT)/libsow.so)
+
+.PHONY: all
+all: $(OUT)/libsow.a $(SHARED) $(SOW) $(SMALL_PROGRAMS)
+
+# Written under another name first: a build that is stopped, or runs beside another, leaves no half file.
+$(OBJ)/%.o: %.c $(OBJ)/flags
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC    $<")
+	$(Q)$(CC) $(OPTIMISE) $(COMMON) $(EXTRA) -MMD -MP -MT $@ -MF $@.$$$$.d -c $< -o $@.$$$$ \
+	    && mv -f $@.$$$$.d $(@:.o=.d) && mv -f $@.$$$$ $@ || { rm -f $@.$$$$ $@.$$$$.d; exit 1; }
+$(OBJ)/%.o: OPTIMISE = $(FAST)
+$(OBJ)/src/random/%.o: OPTIMISE = $(EXACT)
+$(OBJ)/tests/%.o: EXTRA = -Itests -Itests/unit -Wno-unused-parameter
+
+$(OBJ)/flags: ;
+
+# The list of objects is a prerequisite of its own, so that a source taken away leaves the library too.
+$(OUT)/libsow.a: $(call objects,$(LIB_SOURCES)) $(OBJ)/library.list
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  AR    $@")
+	$(Q)rm -f $@.$$$$ && ar rcs $@.$$$$ $(filter %.o,$^) && mv -f $@.$$$$ $@
+LIBRARY_NOW := $(sort $(LIB_SOURCES))
+ifneq ($(filter-out $(OWN_GOALS),$(GOALS)),)
+ifneq ($(strip $(file <$(OBJ)/library.list)),$(LIBRARY_NOW))
+$(file >$(OBJ)/library.list,$(LIBRARY_NOW))
+endif
+endif
+$(OBJ)/library.list: ;
+
+$(OUT)/libsow.so.0: $(OUT)/libsow.a
+	@$(if $(V),,echo "  LINK  $@")
+	$(Q)$(LINK) -shared -Wl,-soname,libsow.so.0 -Wl,-z,defs -o $@.$$$$ -Wl,--whole-archive $< -Wl,--no-whole-archive \
+	    $(LIBS) && mv -f $@.$$$$ $@
+$(OUT)/libsow.so: $(OUT)/libsow.so.0
+	$(Q)ln -sf libsow.so.0 $@
+
+$(OUT)/sow: $(call objects,$(CLI_SOURCES)) $(OUT)/libsow.a
+	@$(if $(V),,echo "  LINK  $@")
+	$(Q)$(LINK) -o $@.$$$$ $^ $(LIBS) && mv -f $@.$$$$ $@
+
+define small_program
+$(OUT)/sow-$(patsubst %_main,%,$(basename $(notdir $(1)))): $(1) $(OBJ)/flags
+	@$$(if $$(V),,echo "  LINK  $$@")
+	$$(Q)mkdir -p $$(@D) && $$(CC) -O2 -std=c17 -D_GNU_SOURCE -Isrc $$(WARN) $$(CFLAGS) $$(LDFLAGS) -o $$@.$$$$$$$$ $$< && mv -f $$@.$$$$$$$$ $$@
+endef
+$(foreach source,$(SMALL_SOURCES),$(eval $(call small_program,$(source))))
+
+$(UNIT_PROGRAMS) $(FAULT_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(call objects,$(SUPPORT_SOURCES)) $(OUT)/libsow.a
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  LINK  $@")
+	$(Q)$(LINK) -o $@.$$$$ $^ -lcmocka $(LIBS) && mv -f $@.$$$$ $@
+$(BENCH_PROGRAMS): $(OUT)/bench/%: $(OBJ)/bench/%.o $(OUT)/libsow.a
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  LINK  $@")
+	$(Q)$(LINK) -o $@.$$$$ $^ $(LIBS) && mv -f $@.$$$$ $@
+$(FUZZ_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/libsow.a
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  LINK  $@")
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@.$$$$ $^ $(LIBS) && mv -f $@.$$$$ $@
+
+-include $(patsubst %.c,$(OBJ)/%.d,$(LIB_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(SUPPORT_SOURCES) \
+    $(BENCH_SOURCES) $(FUZZ_SOURCES))
+
+# ---- packages ----
+.PHONY: deps
+deps: ## install the Debian packages that are missing (SECTIONS="build run test dev peers")
+	@$(INSTALL_PACKAGES) $(if $(filter command% environment%,$(origin SECTIONS)),$(SECTIONS),build run test)
+
+# ---- checks ----
+# T=pattern runs only what matches: make check T=safetensors
+PICK = $(if $(T),$(foreach test,$(1),$(if $(findstring $(T),$(test)),$(test))),$(1))
+CLI_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/cli/*.sh)))
+FAULT_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/faults/*.sh)))
+RUN_TESTS = SOW=$(BUILD)/sow SOW_FAULTY=$(BUILD)/faults/sow sh tests/run.sh -o $(BUILD)/log
+
+.PHONY: test-programs fault-programs check check-sanitize check-threads check-valgrind check-bare
+test-programs: $(UNIT_PROGRAMS)
+fault-programs: $(FAULT_PROGRAMS) $(SOW) $(SMALL_PROGRAMS)
+
+check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
+	@$(INSTALL_PACKAGES) build run test
+	+@$(SUB) all $(call PICK,$(UNIT_PROGRAMS))
+	$(if $(call PICK,$(FAULT_TESTS) $(FAULT_SOURCES)),+@$(SUB) FAULTS=1 fault-programs)
+	@$(RUN_TESTS) -s $(BUILD)/check.total $(call PICK,$(UNIT_PROGRAMS) $(CLI_TESTS) $(FAULT_TESTS) \
+	    $(patsubst %.c,$(BUILD)/faults/%,$(FAULT_SOURCES)))
+
+check-sanitize: ## unit tests under the address and undefined-behaviour sanitizers
+	@$(INSTALL_PACKAGES) build run test
+	+@$(SUB) SANITIZE=address,undefined $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
+	@$(RUN_TESTS) -s $(BUILD)/sanitize.total $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
+
+# OpenMP's barriers are invisible to this sanitizer: one OpenMP thread, and only what uses pthreads.
+THREAD_TESTS = $(patsubst $(BUILD)/%,$(BUILD)/sanitize-thread/%,$(foreach test,$(UNIT_PROGRAMS),$(if $(filter test_thread_%,$(notdir $(test))),$(test))))
+check-threads: ## tests named test_thread_* under the thread sanitizer
+	@$(INSTALL_PACKAGES) build run test
+	+@$(SUB) SANITIZE=thread $(call PICK,$(THREAD_TESTS))
+	@OMP_NUM_THREADS=1 $(RUN_TESTS) $(call PICK,$(THREAD_TESTS))
+
+VALGRIND_FOLDERS ?= base random tensor formats data
+check-valgrind: ## unit tests of VALGRIND_FOLDERS under valgrind
+	@$(INSTALL_PACKAGES) build run test dev
+	+@$(SUB) test-programs
+	@TEST_WRAP="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite" $(RUN_TESTS) \
+	    $(call PICK,$(filter $(patsubst %,$(BUILD)/tests/unit/%/test_%,$(VALGRIND_FOLDERS)),$(UNIT_PROGRAMS)))
+
+check-bare: ## make demo and make check of HEAD on a new, bare Debian 12 in a folder (root)
+	@$(INSTALL_PACKAGES) dev
+	@BUILD=$(BUILD) bash tests/check-bare.sh
+
+# ---- demo, peers, benchmarks, fuzzing ----
+.PHONY: demo peers bench fuzz
+demo: ## what Sow does, on real images, in four minutes
+	@$(INSTALL_PACKAGES) build run
+	+@$(SUB) all
+	@set -- $$(cat $(BUILD)/packages.time 2>/dev/null); rm -f $(BUILD)/packages.time; \
+	if [ $$# = 2 ]; then echo "Packages took $$(($$1 + $$2)) s ($$1 s of it downloads); the demo's own time starts now."; fi; \
+	SOW=$(BUILD)/sow SOW_DOWNLOAD_SECONDS=$${1:-0} sh examples/demo.sh
+
+PEERS_READY := $(BUILD)/peers/ready
+$(PEERS_READY): deps/peers.txt
+	@$(INSTALL_PACKAGES) peers
+	@sh deps/peers $(BUILD)/peers
+peers: $(PEERS_READY) ## tests against PyTorch and others, installed into build/peers (about 5 GB)
+	+@$(SUB) all
+	@PYTHON=$(BUILD)/peers/bin/python $(RUN_TESTS) -s $(BUILD)/peers.total $(call PICK,$(sort $(wildcard tests/peers/test_*.py)))
+
+bench: $(PEERS_READY) ## speed and memory against named peers, into build/bench.json (LONG=1: the slow peers too)
+	+@$(SUB) all $(BENCH_PROGRAMS)
+	@SOW=$(BUILD)/sow BENCH_PROGRAMS=$(BUILD)/bench LONG=$(LONG) $(BUILD)/peers/bin/python bench/run.py --out $(BUILD)/bench.json
+
+FUZZ_SECONDS ?= 60
+fuzz: ## every parser under libFuzzer, FUZZ_SECONDS=60 each (T=pattern: only those)
+	@$(INSTALL_PACKAGES) build dev
+	+@$(SUB) FUZZ=1 $(patsubst %.c,$(BUILD)/fuzz/%,$(call PICK,$(FUZZ_SOURCES)))
+	@sh tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(call PICK,$(FUZZ_SOURCES))
+
+# ---- installation ----
+VERSION = $(or $(shell sed -n 's/^\#define SOW_VERSION "\(.*\)"/\1/p' include/sow/*.h),0.1.0)
+TO = $(DESTDIR)$(PREFIX)
+.PHONY: install uninstall
+install: all ## command, library, headers, manual pages under PREFIX=/usr/local (DESTDIR for packages)
+	install -d $(TO)/bin $(TO)/include/sow $(DESTDIR)$(LIBDIR)/pkgconfig $(TO)/libexec/sow
+	install -m 755 $(BUILD)/sow $(TO)/bin/sow
+	$(if $(SMALL_PROGRAMS),install -m 755 $(SMALL_PROGRAMS) $(TO)/libexec/sow/)
+	install -m 644 include/sow/*.h $(TO)/include/sow/
+	install -m 644 $(BUILD)/libsow.so.0 $(BUILD)/libsow.a $(DESTDIR)$(LIBDIR)/
+	ln -sf libsow.so.0 $(DESTDIR)$(LIBDIR)/libsow.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(DEPS_LIBS)|' \
+	    sow.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/sow.pc
+	@rm -rf $(BUILD)/man; if $(BUILD)/sow man -o $(BUILD)/man >/dev/null 2>&1; then \
+	    install -d $(TO)/share/man/man1 && install -m 644 $(BUILD)/man/*.1 $(TO)/share/man/man1/; fi
+	@if $(BUILD)/sow completion bash >$(BUILD)/completion.bash 2>/dev/null; then \
+	    install -D -m 644 $(BUILD)/completion.bash $(TO)/share/bash-completion/completions/sow; fi
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig 2>/dev/null || true; fi
+
+uninstall: ## remove what install put there
+	rm -rf $(TO)/bin/sow $(TO)/include/sow $(TO)/libexec/sow $(TO)/share/bash-completion/completions/sow
+	rm -f $(TO)/share/man/man1/sow.1 $(TO)/share/man/man1/sow-*.1
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libsow.so.0 libsow.so libsow.a pkgconfig/sow.pc)
+
+# ---- housekeeping ----
+.PHONY: clean format help
+clean: ## remove what was built (build/peers and build/bare-debian.tar stay)
+	@if [ -d $(BUILD) ]; then find $(BUILD) -mindepth 1 -maxdepth 1 ! -name peers ! -name 'bare-debian*.tar' ! -name bare -exec rm -rf {} +; fi
+
+format: ## lay out the C sources as .clang-format says
+	@find src include tests bench examples -name '*.[ch]' -exec clang-format -i {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@echo "  make                  the library and the command; variants: CC=clang SANITIZE=address,undefined FAULTS=1"
