@@ -27,6 +27,7 @@ space := $(subst x,,x x)
 VARIANT := $(subst $(space),-,$(strip $(VARIANT_WORDS)))
 OUT := $(BUILD)$(if $(VARIANT),/$(VARIANT))
 OBJ := $(BUILD)/obj/$(or $(VARIANT),plain)
+FAULTY := $(OUT)$(if $(FAULTS),,$(if $(VARIANT),-,/)faults)
 ifdef FUZZ
 override CC := clang
 override SANITIZE := address,undefined
@@ -62,8 +63,12 @@ endif
 ifdef FUZZ
 SANITIZERS += -fsanitize=fuzzer-no-link
 endif
+# clang 14 gives the clones of a function another name, and the thread sanitizer runs before they are chosen.
+ifneq ($(findstring clang,$(CC))$(findstring thread,$(SANITIZE)),)
+CLONES := '-Dtarget_clones(...)='
+endif
 COMMON = -std=c17 -D_GNU_SOURCE $(if $(FAULTS),-DSOW_FAULTS) -Iinclude -Isrc $(WARN) $(DEBUG) -fPIC \
-         -fno-semantic-interposition -fopenmp $(SANITIZERS) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+         -fno-semantic-interposition -fopenmp $(SANITIZERS) $(CLONES) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = -Wl,--as-needed $(DEPS_LIBS) -lm -lpthread
 LINK = $(CC) -fopenmp $(SANITIZERS) $(LDFLAGS)
 
@@ -173,7 +178,7 @@ deps: ## install the Debian packages that are missing (SECTIONS="build run test 
 PICK = $(if $(T),$(foreach test,$(1),$(if $(findstring $(T),$(test)),$(test))),$(1))
 CLI_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/cli/*.sh)))
 FAULT_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/faults/*.sh)))
-RUN_TESTS = SOW=$(BUILD)/sow SOW_FAULTY=$(BUILD)/faults/sow sh tests/run.sh -o $(BUILD)/log
+RUN_TESTS = SOW=$(OUT)/sow SOW_FAULTY=$(FAULTY)/sow sh tests/run.sh -o $(BUILD)/log
 
 .PHONY: test-programs fault-programs check check-sanitize check-threads check-valgrind check-bare
 test-programs: $(UNIT_PROGRAMS)
@@ -184,7 +189,7 @@ check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
 	+@$(SUB) all $(call PICK,$(UNIT_PROGRAMS))
 	$(if $(call PICK,$(FAULT_TESTS) $(FAULT_SOURCES)),+@$(SUB) FAULTS=1 fault-programs)
 	@$(RUN_TESTS) -s $(BUILD)/check.total $(call PICK,$(UNIT_PROGRAMS) $(CLI_TESTS) $(FAULT_TESTS) \
-	    $(patsubst %.c,$(BUILD)/faults/%,$(FAULT_SOURCES)))
+	    $(patsubst %.c,$(FAULTY)/%,$(FAULT_SOURCES)))
 
 check-sanitize: ## unit tests under the address and undefined-behaviour sanitizers
 	@$(INSTALL_PACKAGES) build run test

@@ -10,10 +10,10 @@ set -u
 # ---- one test: run by xargs below, as: run.sh --one LOGS SECONDS TEST ----
 if [ "${1:-}" = --one ]; then
     logs=$2 limit=$3 test=$4
-    name=$(printf %s "$test" | sed -e "s|^$SOW_BUILD/||" -e 's|^tests/||' -e 's|/tests/|/|')
+    name=$(printf %s "$test" | sed -e "s|^$SOW_BUILD/||" -e "s|^tests/||" -e "s|/tests/|/|")
     log=$logs/$(printf %s "$name" | tr / .)
     case $test in
-    tests/faults/* | */faults/tests/*) SOW=$SOW_FAULTY ;;
+    tests/faults/* | *faults/tests/*) SOW=$SOW_FAULTY ;;
     esac
     TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/sow-test.XXXXXX") || exit 0
     export SOW TMPDIR CMOCKA_MESSAGE_OUTPUT=TAP
