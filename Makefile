@@ -36,6 +36,11 @@ endif
 # ---- dependencies: found once, then remembered ----
 OWN_GOALS := help clean format deps uninstall check-bare
 GOALS := $(or $(MAKECMDGOALS),all)
+ifneq ($(filter clean,$(GOALS)),)
+ifneq ($(GOALS),clean)
+$(error clean stands alone: make clean && make $(filter-out clean,$(GOALS)))
+endif
+endif
 SECTIONS := build $(if $(filter demo check,$(GOALS)),run) $(if $(filter check%,$(GOALS)),test)
 ifneq ($(filter-out $(OWN_GOALS),$(GOALS)),)
 include $(BUILD)/config.mk
@@ -254,7 +259,7 @@ install: all ## command, library, headers, manual pages under PREFIX=/usr/local 
 	ln -sf libsow.so.0 $(DESTDIR)$(LIBDIR)/libsow.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(DEPS_LIBS)|' \
 	    sow.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/sow.pc
-	@rm -rf $(BUILD)/man; if $(BUILD)/sow man -o $(BUILD)/man >/dev/null 2>&1; then \
+	@rm -rf $(BUILD)/man; if $(BUILD)/sow man -o $(BUILD)/man >/dev/null 2>&1 && [ -e $(BUILD)/man/sow.1 ]; then \
 	    install -d $(TO)/share/man/man1 && install -m 644 $(BUILD)/man/*.1 $(TO)/share/man/man1/; fi
 	@if $(BUILD)/sow completion bash >$(BUILD)/completion.bash 2>/dev/null; then \
 	    install -D -m 644 $(BUILD)/completion.bash $(TO)/share/bash-completion/completions/sow; fi
