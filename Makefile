@@ -51,8 +51,11 @@ $(BUILD)/config.mk: deps/packages deps/optional deps/configure
 	@sh deps/configure $@
 
 # ---- flags ----
-WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla -Wundef \
-        -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-missing-field-initializers
+# Not -Wmaybe-uninitialized: gcc cannot know that sow_fail never returns SOW_OK, so every SOW_TRY would be suspect.
+WERROR ?= -Werror
+WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla -Wundef \
+        -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-format-nonliteral -Wno-missing-field-initializers \
+        -Wno-maybe-uninitialized
 # Speed without -ffast-math (ENGINE: at link it would change denormals for the whole process) and without
 # -march=native: vector loops choose their instruction set at run time.
 FAST := -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast

@@ -17,12 +17,13 @@ if [ "${1:-}" = --one ]; then
     esac
     TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/sow-test.XXXXXX") || exit 0
     export SOW TMPDIR CMOCKA_MESSAGE_OUTPUT=TAP
+    case $test in /*) path=$test ;; *) path=$SOW_ROOT/$test ;; esac
     case $test in
     *.sh)
         case $(head -n 1 "$test") in *bash*) shell=bash ;; *) shell=sh ;; esac
-        set -- $shell "$SOW_ROOT/$test" ;;
-    *.py) set -- "${PYTHON:-python3}" "$SOW_ROOT/$test" ;;
-    *) set -- ${TEST_WRAP:-} "$SOW_ROOT/$test" ;;
+        set -- $shell "$path" ;;
+    *.py) set -- "${PYTHON:-python3}" "$path" ;;
+    *) set -- ${TEST_WRAP:-} "$path" ;;
     esac
     case $test in *.sh | *.py) folder=$TMPDIR ;; *) folder=$SOW_ROOT ;; esac
     start=$(date +%s%N)
