@@ -27,7 +27,12 @@ if [ "${1:-}" = --one ]; then
     esac
     case $test in *.sh | *.py) folder=$TMPDIR ;; *) folder=$SOW_ROOT ;; esac
     start=$(date +%s%N)
-    (cd "$folder" && exec timeout -k 10 "$limit" "$@") </dev/null >"$log.out" 2>&1
+    # In the background, so that Ctrl-C ends the test too: it runs in a process group of its own. A background job
+    # would ignore Ctrl-C for good, which the test of exactly that must not inherit.
+    (cd "$folder" && exec timeout -k 10 "$limit" env --default-signal=INT,QUIT "$@") </dev/null >"$log.out" 2>&1 &
+    child=$!
+    trap 'kill -TERM $child 2>/dev/null; rm -rf "$TMPDIR"; exit 255' INT TERM
+    wait $child
     status=$?
     seconds=$((($(date +%s%N) - start) / 1000000))
     chmod -R u+w "$TMPDIR" 2>/dev/null
@@ -87,8 +92,7 @@ mkdir -p "$logs" || exit 2
 [ -z "$total" ] || rm -f "$total"
 
 if [ $# -gt 0 ]; then
-    trap 'kill 0' INT TERM
-    printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" sh tests/run.sh --one "$logs" "$limit"
+    printf '%s\0' "$@" | xargs -0 -n 1 -P "$jobs" sh tests/run.sh --one "$logs" "$limit" || [ $? -ne 124 ] || exit 130
 fi
 
 for result in "$logs"/*.result; do
