@@ -1,0 +1,114 @@
+/* A method as the command sees it: a name, a paper, actions, and one option table from which help, manual pages,
+ * completion and the documentation are made. */
+#ifndef SOW_METHOD_H
+#define SOW_METHOD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sow/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sow_option_type {
+    SOW_TYPE_FLAG, SOW_TYPE_INT, SOW_TYPE_REAL, SOW_TYPE_TEXT, SOW_TYPE_CHOICE, SOW_TYPE_PATH /* an input file or folder */,
+    SOW_TYPE_OUTPUT /* a path that is written */, SOW_TYPE_LIST /* may be given several times */, SOW_TYPE_SEEDS /* 1:5,9 */
+} sow_option_type;
+
+typedef enum sow_option_bits {
+    SOW_OPTION_REQUIRED = 1,
+    SOW_OPTION_NO_PASSPORT = 2, /* does not determine values: threads, outputs, verbosity */
+    SOW_OPTION_POSITIONAL = 4,  /* an argument without its --name */
+} sow_option_bits;
+
+/* One option. `initial` is the default as a user would type it, NULL for none. */
+typedef struct sow_option {
+    const char *name;    /* "rank": --rank */
+    char letter;         /* 'o' for -o, 0 for none */
+    sow_option_type type;
+    const char *initial;
+    double low, high;    /* INT and REAL: inclusive range */
+    const char *choices; /* CHOICE: "reset|continued" */
+    const char *unit;    /* "steps", "examples", or NULL */
+    const char *help;
+    unsigned bits;
+} sow_option;
+
+#define SOW_OPTION_FLAG(name, help) {name, 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, help, 0}
+#define SOW_OPTION_INT(name, initial, low, high, help) {name, 0, SOW_TYPE_INT, initial, low, high, NULL, NULL, help, 0}
+#define SOW_OPTION_REAL(name, initial, low, high, help) {name, 0, SOW_TYPE_REAL, initial, low, high, NULL, NULL, help, 0}
+#define SOW_OPTION_TEXT(name, initial, help) {name, 0, SOW_TYPE_TEXT, initial, 0, 0, NULL, NULL, help, 0}
+#define SOW_OPTION_CHOICE(name, initial, choices, help) {name, 0, SOW_TYPE_CHOICE, initial, 0, 0, choices, NULL, help, 0}
+#define SOW_OPTION_PATH(name, initial, help) {name, 0, SOW_TYPE_PATH, initial, 0, 0, NULL, NULL, help, 0}
+#define SOW_OPTION_LIST(name, help) {name, 0, SOW_TYPE_LIST, NULL, 0, 0, NULL, NULL, help, 0}
+#define SOW_OPTION_OUTPUT(help) {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, help, SOW_OPTION_REQUIRED | SOW_OPTION_NO_PASSPORT}
+#define SOW_OPTION_SEED {"seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "random seed", 0}
+#define SOW_OPTION_FORCE {"force", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "overwrite an existing output", SOW_OPTION_NO_PASSPORT}
+#define SOW_OPTION_RESUME {"resume", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "go on where an interrupted run stopped", SOW_OPTION_NO_PASSPORT}
+/* Every command also has --json, --quiet, --threads, --help; the command adds them. */
+
+/* One call of an action: parsed options in, a result out. Actions never print: what they say goes to `result`
+ * (a JSON object: scalars become lines, arrays of objects become tables, "files" the list of what was written, and
+ * "next" a line on what to try next), messages go to sow_note. */
+typedef struct sow_call {
+    const struct sow_method *method;
+    const struct sow_action *action;
+    const char **values;      /* by option index: text as typed or the default; NULL: absent */
+    const char ***lists;      /* LIST: NULL-terminated */
+    bool *given;              /* by option index: typed by the user */
+    sow_arena *arena;         /* lives as long as the call */
+    json_t *result;
+    int exit_status;          /* 0 unless set: 3 for not confirmed */
+} sow_call;
+
+/* Option values by name; the types were checked before. Absent text and paths are NULL, absent numbers are asked
+ * for with sow_given. An unknown name is a programming error and aborts. */
+bool sow_given(const sow_call *call, const char *option);
+bool sow_flag(const sow_call *call, const char *option);
+int64_t sow_int(const sow_call *call, const char *option);
+double sow_real(const sow_call *call, const char *option);
+const char *sow_text(const sow_call *call, const char *option);
+const char *const *sow_list(const sow_call *call, const char *option); /* never NULL */
+
+typedef struct sow_action {
+    const char *name, *summary;
+    const sow_option *options; /* ends with a row of zeros */
+    sow_status (*run)(sow_call *call);
+    const char *example;       /* one command line for help and manual, or NULL */
+} sow_action;
+
+typedef struct sow_method {
+    const char *name, *family, *summary;
+    const char *paper;         /* citation, NULL for verbs */
+    const sow_action *actions; /* the default one first; ends with a row of zeros */
+    const char *study;         /* name of its study, or NULL */
+} sow_method;
+
+/* ---- outputs ---- */
+
+/* SOW_E_EXISTS if the path exists and the call has neither --force nor --resume. */
+sow_status sow_check_output(const sow_call *call, const char *path);
+/* Adds a file to the result's "files". */
+sow_status sow_wrote(sow_call *call, const char *path);
+
+/* ---- passports (src/formats/passport.c) ---- */
+
+/* An input that determined the values: a file by its base name and SHA-256. */
+typedef struct sow_input {
+    const char *option, *name;
+    char sha256[65];
+} sow_input;
+
+/* The passport's JSON text, keys sorted, in the call's arena: {"sow":version,"method":..,"action":..,
+ * "options":{resolved, without SOW_OPTION_NO_PASSPORT; paths by base name},"isa":..,"inputs":[{"option","name",
+ * "sha256"}],"parents":[passports of inputs that have one]}. Inputs are the PATH options given (files: hashed; folders: by their
+ * sorted files) and `extra` ones (data sets). Errors: unreadable inputs. */
+sow_status sow_passport(const sow_call *call, const sow_input *extra, int count, const char **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,83 @@
+/* The operators. Each call checks shapes, computes, and records itself for backward; F32 runs on the fast paths,
+ * F64 on plain loops (the reference for gradient checks). A failed check poisons the tape and names both shapes. */
+#ifndef SOW_OPS_H
+#define SOW_OPS_H
+
+#include "sow/tape.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- dense (src/autograd/dense.c) ---- */
+/* y = x W^T + b. x: [..., in], w: [out, in] in either storage order, b: [out] or NULL. Cost: 2*rows*in*out FLOP. */
+sow_var sow_linear(sow_tape *t, sow_var x, sow_var w, sow_var b);
+/* c = a b over the last two dimensions, leading ones equal. a: [..., m, k], b: [..., k, n]. Either may be a
+ * transposed view (sow_permuted). */
+sow_var sow_matmul(sow_tape *t, sow_var a, sow_var b);
+
+/* ---- element-wise (src/autograd/elementwise.c) ---- */
+sow_var sow_add(sow_tape *t, sow_var a, sow_var b); /* equal shapes, or b broadcast over a's leading dimensions */
+sow_var sow_sub(sow_tape *t, sow_var a, sow_var b);
+sow_var sow_mul(sow_tape *t, sow_var a, sow_var b);
+sow_var sow_scale(sow_tape *t, sow_var x, double factor, double shift); /* factor*x + shift */
+sow_var sow_relu(sow_tape *t, sow_var x); /* gradient at exactly 0 is 0 */
+sow_var sow_gelu(sow_tape *t, sow_var x, bool tanh_form);
+sow_var sow_sigmoid(sow_tape *t, sow_var x);
+sow_var sow_tanh(sow_tape *t, sow_var x);
+sow_var sow_exp(sow_tape *t, sow_var x);
+sow_var sow_log_of(sow_tape *t, sow_var x);
+sow_var sow_square(sow_tape *t, sow_var x);
+/* Keeps each element with probability 1-p and scales it by 1/(1-p); the identity outside training mode. */
+sow_var sow_dropout(sow_tape *t, sow_var x, double p);
+
+/* ---- shapes (src/autograd/shape.c) ---- */
+sow_var sow_reshaped(sow_tape *t, sow_var x, int rank, const int64_t *shape); /* one extent may be -1 */
+sow_var sow_flatten(sow_tape *t, sow_var x, int first); /* joins the dimensions from `first` on */
+sow_var sow_permuted(sow_tape *t, sow_var x, const int *order); /* a view */
+sow_var sow_concat(sow_tape *t, const sow_var *parts, int count, int dimension);
+sow_var sow_narrow(sow_tape *t, sow_var x, int dimension, int64_t first, int64_t count); /* a view */
+sow_var sow_sum(sow_tape *t, sow_var x);  /* of all elements; f64 partial sums in a fixed order */
+sow_var sow_mean(sow_tape *t, sow_var x);
+sow_var sow_sum_over(sow_tape *t, sow_var x, int dimension); /* that dimension disappears */
+
+/* ---- convolution (src/autograd/conv.c) ---- */
+typedef struct sow_conv {
+    int64_t stride, padding, dilation, groups; /* 0 means 1 for stride, dilation and groups */
+} sow_conv;
+/* x: [N, C, H, W] (stored channels-last), w: [K, C/groups, R, S] row-major, b: [K] or NULL. y: [N, K, H', W']
+ * with H' = (H + 2 padding - dilation (R-1) - 1) / stride + 1. oneDNN, cut into fixed shards of images.
+ * Cost: 2 N K H' W' C R S / groups FLOP. */
+sow_var sow_conv2d(sow_tape *t, sow_var x, sow_var w, sow_var b, sow_conv conv);
+
+/* ---- pooling (src/autograd/pool.c) ---- */
+/* Windows of size x size; padding counts as -inf for max and is not counted for the average. */
+sow_var sow_max_pool2d(sow_tape *t, sow_var x, int64_t size, int64_t stride, int64_t padding);
+sow_var sow_avg_pool2d(sow_tape *t, sow_var x, int64_t size, int64_t stride, int64_t padding);
+sow_var sow_global_avg_pool2d(sow_tape *t, sow_var x); /* [N, C, H, W] -> [N, C] */
+
+/* ---- normalisation (src/autograd/norm.c) ---- */
+typedef struct sow_norm {
+    double epsilon;   /* 0 means 1e-5 */
+    double momentum;  /* of running statistics; 0 means 0.1 */
+    bool relu;        /* max(0, .) at the end */
+} sow_norm;
+/* y = gamma (x - mean) / sqrt(var + eps) + beta (+ skip) (then ReLU): per channel over N, H, W (or over rows of
+ * [N, C]). In training mode the batch's biased variance normalises, the unbiased one goes to running_var, and
+ * `batches` (I64 scalar, may be NULL) counts up; else the running statistics are used. skip: NULL or x's shape. */
+sow_var sow_batch_norm(sow_tape *t, sow_var x, sow_var gamma, sow_var beta, sow_var skip, sow_entry *running_mean,
+                       sow_entry *running_var, sow_entry *batches, sow_norm norm);
+/* Over the last dimension; gamma and beta may be NULL. */
+sow_var sow_layer_norm(sow_tape *t, sow_var x, sow_var gamma, sow_var beta, double epsilon);
+
+/* ---- losses (src/autograd/loss.c) ---- */
+/* Mean over counted rows of -log softmax(logits)[label]; label -1 is not counted. logits: [n, classes];
+ * labels: I32 [n], memory outlives the recording. */
+sow_var sow_softmax_cross_entropy(sow_tape *t, sow_var logits, sow_tensor labels);
+/* Mean of (a - b)^2. */
+sow_var sow_mean_squared_error(sow_tape *t, sow_var a, sow_var b);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

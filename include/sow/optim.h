@@ -1,0 +1,107 @@
+/* Optimisers, learning-rate schedules, and the training loop. */
+#ifndef SOW_OPTIM_H
+#define SOW_OPTIM_H
+
+#include "sow/data.h"
+#include "sow/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- schedules ---- */
+
+typedef enum sow_schedule_kind { SOW_SCHEDULE_CONSTANT, SOW_SCHEDULE_MULTISTEP, SOW_SCHEDULE_COSINE } sow_schedule_kind;
+
+typedef struct sow_schedule {
+    sow_schedule_kind kind;
+    int64_t warmup;          /* steps of linear rise from 0 */
+    int64_t milestones[16];  /* multistep: the factor applies from this step on */
+    int count;
+    double factor;           /* multistep, 0.1 */
+    double minimum;          /* cosine: final rate as a fraction of the first */
+} sow_schedule;
+
+/* "constant", "multistep:20000,25000[:0.1]", "cosine[:min]", each optionally after "warmup:K+". Errors: SOW_E_ARGUMENT. */
+sow_status sow_schedule_parse(const char *text, sow_schedule *out);
+/* Factor on the base rate at `step` (0-based) of `steps`. During warm-up (step+1)/warmup. */
+double sow_schedule_at(const sow_schedule *schedule, int64_t step, int64_t steps);
+
+/* ---- optimisers ---- */
+
+typedef enum sow_optimizer_kind { SOW_SGD, SOW_ADAM, SOW_ADAMW } sow_optimizer_kind;
+
+typedef struct sow_optimizer_config {
+    sow_optimizer_kind kind;
+    double rate;                    /* learning rate */
+    double momentum;                /* SGD */
+    bool nesterov;
+    double beta1, beta2, epsilon;   /* Adam: .9 .999 1e-8 when 0 */
+    double weight_decay;            /* SGD, Adam: added to the gradient; AdamW: decoupled. On every trainable entry, as in PyTorch */
+} sow_optimizer_config;
+
+/* "sgd", "adam", "adamw". */
+sow_status sow_optimizer_parse(const char *name, sow_optimizer_kind *out);
+
+typedef struct sow_optimizer sow_optimizer;
+/* Fresh moments (zeros, in each entry's layout) for the trainable entries; gradients are added to the state. */
+sow_status sow_optimizer_new(const sow_optimizer_config *config, sow_state *state, sow_optimizer **out);
+void sow_optimizer_free(sow_optimizer *optimizer);
+/* One update with the rate config.rate * factor: one fused pass over each entry. Where an entry has a mask, it
+ * binds gradient, update and weight: masked weights are exactly 0 afterwards. Entries whose gradient was not
+ * written since sow_fresh_gradients are skipped, as PyTorch skips None. */
+void sow_optimizer_step(sow_optimizer *optimizer, double factor);
+/* Per-entry factor on the rate (learning-rate groups); default 1. */
+sow_status sow_optimizer_scale(sow_optimizer *optimizer, const char *name, double factor);
+/* Steps done, and moments as a state ("fc1.weight.exp_avg" ...) for checkpoints; they are the optimiser's own memory. */
+int64_t sow_optimizer_steps(const sow_optimizer *optimizer);
+void sow_optimizer_set_steps(sow_optimizer *optimizer, int64_t steps);
+sow_state *sow_optimizer_moments(sow_optimizer *optimizer);
+
+/* ---- training ---- */
+
+/* One evaluation. Loss and accuracy are means over all examples of a part; accuracy in [0, 1]. */
+typedef struct sow_evaluation {
+    int64_t step;
+    double train_loss;                     /* mean over the steps since the last evaluation */
+    double validation_loss, validation_accuracy;
+    double test_loss, test_accuracy;
+    double train_accuracy;                 /* of the training batches since the last evaluation */
+} sow_evaluation;
+
+typedef struct sow_training {
+    int64_t steps, batch;                  /* full budget; examples a step */
+    int64_t evaluate_every;                /* 0: only at the end */
+    sow_optimizer_config optimizer;
+    sow_schedule schedule;
+    unsigned augmentation;
+    uint64_t seed;                         /* order, augmentation, dropout */
+    const char *folder;                    /* run folder for checkpoint.safetensors; NULL: no files */
+    int64_t checkpoint_every;              /* 0: none */
+    bool resume;                           /* go on from folder's checkpoint if there is one */
+    int64_t stop_after;                    /* leave after this many steps with a checkpoint (tests, rungs); 0: steps */
+    /* Called after each evaluation; anything but SOW_OK ends the run. */
+    sow_status (*evaluated)(void *user, const sow_evaluation *evaluation);
+    /* Called after each step's update, with the step's number from 1: rewinding saves theta_k here. May be NULL. */
+    sow_status (*stepped)(void *user, int64_t step, sow_state *state);
+    void *user;
+    /* filled in */
+    sow_evaluation *curve;                 /* in the caller's arena */
+    int64_t evaluations;
+} sow_training;
+
+/* Trains the model's state in place on data->train. Step 0 is evaluated too. A non-finite loss ends it with
+ * SOW_E_NUMBER, naming the step. Same bits for any number of threads and after any resume. In a steady step Sow's own
+ * code allocates nothing. Ctrl-C ends it with a checkpoint and SOW_E_INTERRUPTED. */
+sow_status sow_train(sow_arena *arena, sow_training *training, sow_model *model, const sow_data *data);
+
+/* Mean loss and accuracy of a part, in batches, evaluation mode. */
+sow_status sow_evaluate(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part, double *loss, double *accuracy);
+
+/* Index of the evaluation with the least validation loss; the first on ties (card 07's early stop, found afterwards). */
+int64_t sow_early_stop(const sow_evaluation *curve, int64_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* Sow: makes, measures and proves starting points of learning runs. The whole public interface. */
+#ifndef SOW_H
+#define SOW_H
+
+#define SOW_VERSION "0.1.0"
+
+#include "sow/data.h"
+#include "sow/file.h"
+#include "sow/init.h"
+#include "sow/log.h"
+#include "sow/mask.h"
+#include "sow/memory.h"
+#include "sow/method.h"
+#include "sow/nn.h"
+#include "sow/ops.h"
+#include "sow/optim.h"
+#include "sow/random.h"
+#include "sow/run.h"
+#include "sow/safetensors.h"
+#include "sow/state.h"
+#include "sow/status.h"
+#include "sow/study.h"
+#include "sow/tape.h"
+#include "sow/tensor.h"
+#include "sow/threads.h"
+
+#endif
