@@ -21,7 +21,8 @@ typedef enum sow_option_type {
 typedef enum sow_option_bits {
     SOW_OPTION_REQUIRED = 1,
     SOW_OPTION_NO_PASSPORT = 2, /* does not determine values: threads, outputs, verbosity */
-    SOW_OPTION_POSITIONAL = 4,  /* an argument without its --name */
+    SOW_OPTION_POSITIONAL = 4,  /* an argument without its --name; a LIST takes all that are left */
+    SOW_OPTION_COMMAND = 8,     /* a shell command (--train): `sow replay` never takes it from a file */
 } sow_option_bits;
 
 /* One option. `initial` is the default as a user would type it, NULL for none. */
@@ -59,6 +60,8 @@ typedef struct sow_call {
     const char **values;      /* by option index: text as typed or the default; NULL: absent */
     const char ***lists;      /* LIST: NULL-terminated */
     bool *given;              /* by option index: typed by the user */
+    bool json, quiet, help;   /* the common options */
+    int threads;              /* 0: one per core */
     sow_arena *arena;         /* lives as long as the call */
     json_t *result;
     int exit_status;          /* 0 unless set: 3 for not confirmed */
@@ -72,13 +75,21 @@ int64_t sow_int(const sow_call *call, const char *option);
 double sow_real(const sow_call *call, const char *option);
 const char *sow_text(const sow_call *call, const char *option);
 const char *const *sow_list(const sow_call *call, const char *option); /* never NULL */
+/* The seeds of a SEEDS option, in the order typed; count 0 where it is absent. */
+sow_status sow_seeds(const sow_call *call, const char *option, uint64_t **seeds, int *count);
 
 typedef struct sow_action {
     const char *name, *summary;
     const sow_option *options; /* ends with a row of zeros */
     sow_status (*run)(sow_call *call);
     const char *example;       /* one command line for help and manual, or NULL */
+    unsigned bits;
 } sow_action;
+
+typedef enum sow_action_bits {
+    SOW_ACTION_COMPUTES = 1, /* trains or otherwise keeps several threads busy: the command tunes OpenMP's barriers first */
+    SOW_ACTION_HIDDEN = 2,   /* not in help, manual, completion and list */
+} sow_action_bits;
 
 typedef struct sow_method {
     const char *name, *family, *summary;
@@ -86,6 +97,19 @@ typedef struct sow_method {
     const sow_action *actions; /* the default one first; ends with a row of zeros */
     const char *study;         /* name of its study, or NULL */
 } sow_method;
+
+/* ---- command lines (src/base/options.c) ---- */
+
+/* --json, --quiet, --threads, --help: a table that ends with a row of zeros. */
+extern const sow_option sow_common_options[];
+
+/* Parses the words behind the method's name into `call` (whose arena, method and action are set): `--name value`,
+ * `--name=value`, `-o value`, flags, arguments; `--` ends the options. Defaults are filled in, types, ranges and
+ * required options checked (not under --help). SOW_E_ARGUMENT with a one-line answer that names the option, what was found, what was expected,
+ * and for an unknown option the nearest right one. */
+sow_status sow_parse(sow_call *call, int count, const char *const *words);
+/* "1:5,9" means 1, 2, 3, 4, 5, 9; "42" one seed. At most 100,000. Errors: SOW_E_ARGUMENT. */
+sow_status sow_seeds_parse(sow_arena *arena, const char *text, uint64_t **seeds, int *count);
 
 /* ---- outputs ---- */
 
@@ -102,11 +126,15 @@ typedef struct sow_input {
     char sha256[65];
 } sow_input;
 
-/* The passport's JSON text, keys sorted, in the call's arena: {"sow":version,"method":..,"action":..,
- * "options":{resolved, without SOW_OPTION_NO_PASSPORT; paths by base name},"isa":..,"inputs":[{"option","name",
- * "sha256"}],"parents":[passports of inputs that have one]}. Inputs are the PATH options given (files: hashed; folders: by their
- * sorted files) and `extra` ones (data sets). Errors: unreadable inputs. */
-sow_status sow_passport(const sow_call *call, const sow_input *extra, int count, const char **out);
+/* The passport's JSON text, keys sorted, in the call's arena: {"sow":version,"method":..,"action":..,"file":..,
+ * "options":{resolved, without absent ones, flags that are off and SOW_OPTION_NO_PASSPORT; paths by base name},"isa":..,
+ * "inputs":[{"option","name","sha256"}],"parents":[passports of inputs that have one]}.
+ * `file` says which of the action's outputs this is: its path within the output folder ("round_03/final.safetensors"),
+ * or, beside an output file X.safetensors, what replaces the ending (".mask.safetensors"); NULL: the output itself.
+ * Inputs are the PATH options given (files: hashed; folders: by their sorted files) and `extra` ones (data
+ * sets, folders of which only some files count): an extra one stands for the option of its name, which is not hashed then.
+ * Errors: unreadable inputs. */
+sow_status sow_passport(const sow_call *call, const char *file, const sow_input *extra, int count, const char **out);
 
 #ifdef __cplusplus
 }
