@@ -9,11 +9,6 @@
 extern "C" {
 #endif
 
-/* A model is one forward function. Run on a dry tape over an `open` state, it declares its parameters: a layer
- * that does not find its weights adds them (zeros). Afterwards the state is closed and a missing name is an error. */
-void sow_state_open(sow_state *state, bool open);
-bool sow_state_is_open(const sow_state *state);
-
 typedef struct sow_dense {
     int64_t out;
     bool no_bias;

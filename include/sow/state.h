@@ -61,6 +61,11 @@ sow_status sow_state_clone(const sow_state *from, bool masks, sow_state **out);
  * SOW_E_SHAPE lists the first three missing, unexpected or misshapen names. */
 sow_status sow_state_assign(sow_state *to, const sow_state *from);
 
+/* A model is one forward function. Run on a dry tape over an `open` state, it declares its parameters: a layer
+ * that does not find its weights adds them (zeros). Afterwards the state is closed and a missing name is an error. */
+void sow_state_open(sow_state *state, bool open);
+bool sow_state_is_open(const sow_state *state);
+
 /* SOW_E_NUMBER if any value is NaN or infinite. */
 sow_status sow_state_require_finite(const sow_state *state, const char *what);
 
