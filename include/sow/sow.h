@@ -7,6 +7,7 @@
 #include "sow/data.h"
 #include "sow/file.h"
 #include "sow/init.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/mask.h"
 #include "sow/memory.h"
@@ -22,6 +23,7 @@
 #include "sow/study.h"
 #include "sow/tape.h"
 #include "sow/tensor.h"
+#include "sow/text.h"
 #include "sow/threads.h"
 
 #endif
