@@ -1,4 +1,4 @@
-/* Safetensors files: read by mapping, written whole or not at all, tensors sorted by name. */
+/* Safetensors files: read by mapping, written whole or not at all, tensors sorted by element size, then name. */
 #ifndef SOW_SAFETENSORS_H
 #define SOW_SAFETENSORS_H
 
@@ -18,9 +18,10 @@ typedef struct sow_safetensors sow_safetensors;
 sow_status sow_safetensors_open(const char *path, sow_safetensors **out);
 void sow_safetensors_close(sow_safetensors *file);
 int64_t sow_safetensors_count(const sow_safetensors *file);
-/* Name and mapped (read-only) tensor number i, in the file's order. */
+/* Name and mapped (read-only) tensor number i, in the file's order, valid until close. A tensor that the file places at an
+ * address which does not suit its dtype is copied first (not thread-safe); data is NULL if memory is short. */
 sow_tensor sow_safetensors_tensor(const sow_safetensors *file, int64_t i, const char **name);
-/* SOW_E_NOT_FOUND if absent. */
+/* The same by name. SOW_E_NOT_FOUND if absent. */
 sow_status sow_safetensors_find(const sow_safetensors *file, const char *name, sow_tensor *out);
 /* A value of the header's __metadata__, NULL if absent. The passport is under "sow". */
 const char *sow_safetensors_metadata(const sow_safetensors *file, const char *key);
@@ -36,7 +37,9 @@ sow_status sow_load_into(const char *path, sow_state *state);
 sow_status sow_save_state(const char *path, const sow_state *state, const char *passport);
 
 /* Streaming: the header first, then the tensors one after another, for files larger than memory. Describe all
- * tensors (data NULL) sorted by name, then put each in that order. */
+ * tensors (data NULL) in the file's order, then put each in that order. */
+/* Brings names and descriptions into the file's order: larger elements first, then by name (so all are aligned). */
+sow_status sow_safetensors_sort(int64_t count, const char **names, sow_tensor *described);
 typedef struct sow_safetensors_writer sow_safetensors_writer;
 sow_status sow_safetensors_create(const char *path, int64_t count, const char *const *names, const sow_tensor *described,
                                   const char *passport, sow_safetensors_writer **out);
