@@ -138,7 +138,7 @@ static sow_status check_coverage(const char *path, const stored *tensors, int64_
 /* Room for `more` tensors; the table doubles, so that many small shards cost no more than one large. */
 static sow_status grow_table(sow_safetensors *file, int64_t more) {
     int64_t wanted = file->count + more;
-    if (wanted <= file->capacity) return SOW_OK;
+    if (file->tensors && wanted <= file->capacity) return SOW_OK;
     stored *table;
     int64_t capacity = wanted > 2 * file->capacity ? wanted : 2 * file->capacity;
     SOW_TRY(SOW_NEW(file->arena, table, capacity));
