@@ -65,6 +65,7 @@ typedef struct sow_call {
     sow_arena *arena;         /* lives as long as the call */
     json_t *result;
     int exit_status;          /* 0 unless set: 3 for not confirmed */
+    struct sow_hashed *hashed; /* inputs hashed so far, for later passports of this call */
 } sow_call;
 
 /* Option values by name; the types were checked before. Absent text and paths are NULL, absent numbers are asked
@@ -125,6 +126,9 @@ typedef struct sow_input {
     const char *option, *name;
     char sha256[65];
 } sow_input;
+
+/* SHA-256 as passports have it: of a file's bytes; of a folder, of the sorted JSON object {path: SHA-256} of its files. */
+sow_status sow_hash_input(const char *path, char hex[65]);
 
 /* The passport's JSON text, keys sorted, in the call's arena: {"sow":version,"method":..,"action":..,"file":..,
  * "options":{resolved, without absent ones, flags that are off and SOW_OPTION_NO_PASSPORT; paths by base name},"isa":..,
