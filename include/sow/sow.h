@@ -8,6 +8,7 @@
 #include "sow/file.h"
 #include "sow/init.h"
 #include "sow/json.h"
+#include "sow/linalg.h"
 #include "sow/log.h"
 #include "sow/mask.h"
 #include "sow/memory.h"

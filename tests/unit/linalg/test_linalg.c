@@ -1,0 +1,113 @@
+/* Decompositions: textbook values, the defining equations on many shapes and layouts, refusals. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "sow/linalg.h"
+#include "sow/random.h"
+
+static void qr_of_the_textbook_matrix(void **state) {
+    /* The usual example: R has the diagonal 14, 175, 35. */
+    double a[9] = {12, -51, 4, 6, 167, -68, -4, 24, -41}, q[9], r[9];
+    const double r_known[9] = {14, 21, -14, 0, 175, -70, 0, 0, 35};
+    const double q_known[9] = {6. / 7, -69. / 175, 58. / 175, 3. / 7, 158. / 175, -6. / 175, -2. / 7, 6. / 35, 33. / 35};
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 3), SOW_TENSOR(q, SOW_F64, 3, 3), SOW_TENSOR(r, SOW_F64, 3, 3)), SOW_OK);
+    for (int i = 0; i < 9; i++) {
+        /* the third column is turned so that R's diagonal is positive */
+        assert_true(fabs(fabs(q[i]) - fabs(q_known[i])) < 1e-14);
+        assert_true(fabs(fabs(r[i]) - fabs(r_known[i])) < 1e-12);
+    }
+    assert_true(r[0] > 0 && r[4] > 0 && r[8] > 0);
+    assert_true(a[0] == 12 && a[8] == -41);
+}
+
+/* Q^T Q = I, A = Q R, R upper triangular with a diagonal that is not negative. */
+static void check_qr(sow_tensor a, sow_tensor q, sow_tensor r, double tolerance) {
+    int64_t m = a.shape[0], n = a.shape[1];
+    for (int64_t i = 0; i < n; i++) {
+        assert_true(sow_at(r, i * n + i) >= 0);
+        for (int64_t j = 0; j < n; j++) {
+            double dot = 0;
+            for (int64_t k = 0; k < m; k++) dot += sow_at(q, k * n + i) * sow_at(q, k * n + j);
+            assert_true(fabs(dot - (i == j)) < tolerance);
+            if (j < i) assert_true(sow_at(r, i * n + j) == 0);
+        }
+    }
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < n; k++) sum += sow_at(q, i * n + k) * sow_at(r, k * n + j);
+            assert_true(fabs(sum - sow_at(a, i * n + j)) < 10 * tolerance);
+        }
+}
+
+static const struct { int64_t m, n; } shapes[] = {{1, 1}, {2, 1}, {7, 1}, {5, 3}, {16, 16}, {40, 33}, {200, 17}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, LARGEST = 200 * 33 };
+
+static void qr_holds_for_every_shape_dtype_and_layout(void **state) {
+    sow_rng rng;
+    assert_int_equal(sow_rng_seed(&rng, SOW_RNG_SOW, 3), SOW_OK);
+    for (int s = 0; s < SHAPES; s++)
+        for (int variant = 0; variant < 8; variant++) {
+            int64_t m = shapes[s].m, n = shapes[s].n;
+            sow_dtype dtype = variant & 1 ? SOW_F32 : SOW_F64;
+            double a_data[LARGEST], q_data[LARGEST], r_data[33 * 33];
+            sow_tensor a = variant & 2 ? sow_transpose(SOW_TENSOR(a_data, SOW_F64, n, m)) : SOW_TENSOR(a_data, SOW_F64, m, n);
+            sow_tensor q = variant & 4 ? sow_transpose(SOW_TENSOR(q_data, dtype, n, m)) : SOW_TENSOR(q_data, dtype, m, n);
+            sow_tensor r = SOW_TENSOR(r_data, dtype, n, n);
+            sow_rng_normal_f64(&rng, a_data, m * n, 0, 1);
+            assert_int_equal(sow_qr(a, q, r), SOW_OK);
+            check_qr(a, q, r, dtype == SOW_F32 ? 2e-5 : 1e-13);
+        }
+}
+
+static void qr_works_in_place_and_without_r(void **state) {
+    float a[12], q[12], by_rows[12], by_columns[12];
+    sow_rng rng;
+    assert_int_equal(sow_rng_seed(&rng, SOW_RNG_SOW, 4), SOW_OK);
+    sow_rng_normal_f32(&rng, a, 12, 0, 1);
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F32, 4, 3), SOW_TENSOR(q, SOW_F32, 4, 3), (sow_tensor){0}), SOW_OK);
+    memcpy(by_rows, a, sizeof a);
+    sow_tensor rows = SOW_TENSOR(by_rows, SOW_F32, 4, 3);
+    assert_int_equal(sow_qr(rows, rows, (sow_tensor){0}), SOW_OK);
+    assert_memory_equal(by_rows, q, sizeof q);
+    sow_tensor columns = sow_transpose(SOW_TENSOR(by_columns, SOW_F32, 3, 4));
+    assert_int_equal(sow_copy(columns, SOW_TENSOR(a, SOW_F32, 4, 3)), SOW_OK);
+    assert_int_equal(sow_qr(columns, columns, (sow_tensor){0}), SOW_OK);
+    for (int i = 0; i < 12; i++) assert_true(sow_at(columns, i) == (double)q[i]);
+}
+
+static void a_matrix_without_full_rank_gives_orthonormal_columns(void **state) {
+    double a[6] = {1, 1, 2, 2, 3, 3}, q[6], r[4];
+    sow_tensor qt = SOW_TENSOR(q, SOW_F64, 3, 2), rt = SOW_TENSOR(r, SOW_F64, 2, 2);
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), qt, rt), SOW_OK);
+    check_qr(SOW_TENSOR(a, SOW_F64, 3, 2), qt, rt, 1e-14);
+}
+
+static void qr_refuses_what_it_cannot_do(void **state) {
+    double a[6] = {1, 2, 3, 4, 5, 6}, q[6], r[4];
+    sow_tensor none = {0};
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 2, 3), SOW_TENSOR(q, SOW_F64, 2, 3), none), SOW_E_SHAPE);
+    assert_non_null(strstr(sow_message(), "[2, 3]"));
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 2, 3), none), SOW_E_SHAPE);
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), SOW_TENSOR(r, SOW_F64, 1, 2)), SOW_E_SHAPE);
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_BF16, 3, 2), none), SOW_E_TYPE);
+    a[4] = NAN;
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), none), SOW_E_NUMBER);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(qr_of_the_textbook_matrix),
+        cmocka_unit_test(qr_holds_for_every_shape_dtype_and_layout),
+        cmocka_unit_test(qr_works_in_place_and_without_r),
+        cmocka_unit_test(a_matrix_without_full_rank_gives_orthonormal_columns),
+        cmocka_unit_test(qr_refuses_what_it_cannot_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
