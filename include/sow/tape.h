@@ -64,6 +64,11 @@ sow_var sow_keep(sow_var x);
 /* f64 of a one-element var. */
 double sow_scalar(sow_var x);
 
+/* A recompute region: values inside are dropped when it ends and computed again for backward, so memory is paid with
+ * one more forward pass. Of the vars made inside, only `result` may be used outside. Returns result. Not nested. */
+void sow_recompute_begin(sow_tape *tape);
+sow_var sow_recompute_end(sow_tape *tape, sow_var result);
+
 /* ---- names and taps ---- */
 
 /* Opens and closes a level of names, as PyTorch's modules nest: within sow_enter(t, "layer1.%d", 0) a layer

@@ -32,13 +32,15 @@ struct sow_node {
     void *attributes;     /* the operator's constants, zeroed at birth */
     void *keep[SOW_KEEP_MAX]; /* buffers from sow_node_keep, released after backward */
     sow_entry *entry;     /* parameters */
-    uint64_t ordinal;     /* position in the recording */
+    bool dropped;         /* inside a recompute region that was left */
+    int64_t view_offset;  /* bytes from the first input's memory, for views */
+    int64_t ordinal;      /* position in the recording */
     sow_gradient_function seen;
     void *seen_user;
 };
 
-/* A node for `op` with the given inputs (NULL inputs at the end of the list are allowed for optional operands and
- * stay NULL in node->input); NULL if the tape is poisoned. `required` inputs must not be NULL. */
+/* A node for `op` with the given inputs; NULL if the tape is poisoned or one of the first `required` inputs is NULL.
+ * Behind those, NULL stands for an absent optional operand and stays NULL in node->input. */
 sow_node *sow_node_new(sow_tape *t, const sow_op *op, size_t attribute_bytes, int required, int inputs, const sow_var *input);
 #define SOW_NODE(t, op, attributes, required, ...)                                                   \
     sow_node_new((t), (op), sizeof(attributes), (required), (int)(sizeof((sow_var[]){__VA_ARGS__}) / sizeof(sow_var)), \
@@ -52,12 +54,22 @@ sow_var sow_node_run(sow_tape *t, sow_node *n, sow_tensor output);
 sow_tensor sow_describe(sow_dtype dtype, int rank, const int64_t *shape);
 sow_tensor sow_describe_channels_last(sow_dtype dtype, int64_t n, int64_t c, int64_t h, int64_t w);
 
+/* x itself if its memory is row-major (or, for sow_gap_free, without gaps in any order), else a recorded row-major copy. */
+sow_var sow_contiguous(sow_tape *t, sow_var x);
+sow_var sow_gap_free(sow_tape *t, sow_var x);
+
 /* Memory that lives until the node's backward is done (slot 0..SOW_KEEP_MAX-1; the same slot again gives the same
  * memory if it is large enough). NULL, tape unpoisoned, message kept, when memory is short: return SOW_E_MEMORY.
  * When gradients are off it is released with the recording. */
 void *sow_node_keep(sow_tape *t, sow_node *n, int slot, size_t bytes);
 /* Scratch memory until this forward or backward call ends. */
 void *sow_scratch(sow_tape *t, size_t bytes);
+
+/* "prefix.name.suffix" at the tape's level of names; valid until the next call. */
+const char *sow_path_of(sow_tape *t, const char *name, const char *suffix);
+/* Whether the tape keeps what backward needs. */
+bool sow_tape_is_recording(const sow_tape *t);
+bool sow_tape_is_dry(const sow_tape *t);
 
 /* The gradient buffer of an input, and the factor for what it already holds: 0 on the first contribution (the
  * buffer is uninitialised, overwrite it), 1 afterwards (add). data NULL: memory is short. */
