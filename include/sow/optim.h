@@ -60,7 +60,8 @@ sow_state *sow_optimizer_moments(sow_optimizer *optimizer);
 
 /* ---- training ---- */
 
-/* One evaluation. Loss and accuracy are means over all examples of a part; accuracy in [0, 1]. */
+/* One evaluation. Loss and accuracy are means over all examples of a part; accuracy in [0, 1]. NaN: not measured
+ * (a part without examples, the training batches before step 1, a test part skipped by test_at_best). */
 typedef struct sow_evaluation {
     int64_t step;
     double train_loss;                     /* mean over the steps since the last evaluation */
@@ -71,7 +72,9 @@ typedef struct sow_evaluation {
 
 typedef struct sow_training {
     int64_t steps, batch;                  /* full budget; examples a step */
-    int64_t evaluate_every;                /* 0: only at the end */
+    int64_t evaluate_every;                /* 0: only at the start and the end */
+    bool test_at_best;                     /* evaluate the test part only where the validation loss is a new minimum, and at the end:
+                                              enough for an early stop found afterwards, at half the cost */
     sow_optimizer_config optimizer;
     sow_schedule schedule;
     unsigned augmentation;
@@ -86,7 +89,7 @@ typedef struct sow_training {
     sow_status (*stepped)(void *user, int64_t step, sow_state *state);
     void *user;
     /* filled in */
-    sow_evaluation *curve;                 /* in the caller's arena */
+    sow_evaluation *curve;                 /* in the caller's arena; after a resume with what was measured before */
     int64_t evaluations;
 } sow_training;
 
