@@ -40,12 +40,13 @@ typedef struct sow_cell {
     const char *folder;   /* its own, made before it starts; survives retries ({dir}) */
     const int *needs;     /* indices of earlier cells in the list */
     int need_count;
+    int64_t steps;        /* of the whole training, for the progress bar only; 0: unknown */
     void *user;           /* the caller's own */
-    /* filled in */
+    /* filled in, for cells that were done before too */
     sow_cell_state state;
     int attempt;
     double seconds;
-    char *last_lines;     /* of a failed cell, for the message */
+    const char *last_lines; /* of a failed or diverged one: why, and its last lines; valid until the store is closed */
 } sow_cell;
 
 typedef struct sow_record { int64_t step; const char *metric; double value; } sow_record;
@@ -54,7 +55,9 @@ typedef struct sow_record { int64_t step; const char *metric; double value; } so
 typedef struct sow_runner {
     /* Prepares files (an init, a mask) and gives the shell command of a cell that is about to start. */
     sow_status (*command)(void *user, sow_arena *arena, const sow_cell *cell, char **command);
-    /* After exit status 0: reads the results from folder and records; anything but SOW_OK makes it failed. May be NULL. */
+    /* After exit status 0: reads the results from folder and records (by metric and step). SOW_E_NUMBER makes it diverged,
+     * SOW_E_MEMORY and SOW_E_INTERRUPTED end the run, anything else but SOW_OK makes it failed. What it gives to
+     * sow_store_score is kept together with the state. May be NULL. */
     sow_status (*finish)(void *user, sow_cell *cell, const sow_record *records, int64_t count);
     /* Each new record, as it arrives: for live displays. May be NULL. */
     void (*record)(void *user, const sow_cell *cell, const sow_record *record);
@@ -62,8 +65,8 @@ typedef struct sow_runner {
     int slots;            /* cells side by side; 0: cores / threads */
     int threads;          /* per cell, 1 */
     int retries;          /* of failed cells, 0 */
-    sow_limits limits;
-    const char *what;     /* title of the progress bar */
+    sow_limits limits;    /* what is 0 takes the default */
+    const char *what;     /* title of the progress bar; NULL: none */
 } sow_runner;
 
 /* ---- the store ---- */
@@ -77,8 +80,10 @@ typedef struct sow_store sow_store;
 sow_status sow_store_open(const char *folder, const char *json, sow_store **out);
 void sow_store_close(sow_store *store);
 
-/* Runs the cells that the store does not have as done, `slots` side by side, each a child process under a supervisor
- * that kills its group when this process dies. Records go to the store in batches, every state change in one transaction.
+/* Runs the cells that the store does not have as done or diverged, `slots` side by side, each a child process under a
+ * supervisor that kills its group when this process dies. Of ready cells the first in the list starts first. Standard error
+ * and lines that are no records go to FOLDER/log of the cell. For done cells `finish` is not called again: read their
+ * curves. Records go to the store in batches, every state change in one transaction.
  * Results depend on neither slots nor order. Ends early with SOW_E_INTERRUPTED (children stopped, store consistent) or, at
  * the end, SOW_E_TRAINER if any cell failed or diverged (its last lines in the message). Progress by sow_progress. */
 sow_status sow_run_cells(sow_store *store, const sow_runner *runner, sow_cell *cells, int count);
