@@ -12,7 +12,7 @@ extern "C" {
 
 typedef enum sow_json_style {
     SOW_JSON_SORTED = 1, /* keys in bytewise order; else in order of insertion */
-    SOW_JSON_PRETTY = 2, /* one value a line, two spaces a level, and a final newline */
+    SOW_JSON_PRETTY = 2, /* one value a line (short plain lists stay on one), two spaces a level, a final newline */
 } sow_json_style;
 
 /* The text of `value` in the arena: the same bytes for equal values on every machine. Reals are the shortest of 15 to 17 digits

@@ -132,7 +132,7 @@ sow_status sow_hash_input(const char *path, char hex[65]);
 
 /* The passport's JSON text, keys sorted, in the call's arena: {"sow":version,"method":..,"action":..,"file":..,
  * "options":{resolved, without absent ones, flags that are off and SOW_OPTION_NO_PASSPORT; paths by base name},"isa":..,
- * "inputs":[{"option","name","sha256"}],"parents":[passports of inputs that have one]}.
+ * "inputs":[{"option","name","sha256","values":true for extra ones}],"parents":[passports of inputs that have one]}.
  * `file` says which of the action's outputs this is: its path within the output folder ("round_03/final.safetensors"),
  * or, beside an output file X.safetensors, what replaces the ending (".mask.safetensors"); NULL: the output itself.
  * Inputs are the PATH options given (files: hashed; folders: by their sorted files) and `extra` ones (data

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEVELS_MAX = 100 };
+enum { LEVELS_MAX = 100, ON_LINE_MAX = 16 };
 
 /* Text that is measured first (out NULL) and written in a second pass. */
 typedef struct printer {
@@ -79,24 +79,35 @@ static sow_status keys_of(const printer *p, const json_t *object, const char ***
 
 static sow_status put_value(printer *p, const json_t *value);
 
+/* A short list of plain values stays on one line of pretty text. */
+static bool stays_on_line(const json_t *value) {
+    if (!json_is_array(value) || json_array_size(value) > ON_LINE_MAX) return false;
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const json_t *item = json_array_get(value, i);
+        if (json_is_array(item) || json_is_object(item)) return false;
+    }
+    return true;
+}
+
 static sow_status put_members(printer *p, const json_t *value) {
     bool is_object = json_is_object(value);
     size_t count = is_object ? json_object_size(value) : json_array_size(value);
     const char **keys = NULL;
+    bool pretty = p->style & SOW_JSON_PRETTY, on_line = pretty && stays_on_line(value);
     if (is_object) SOW_TRY(keys_of(p, value, &keys));
     put(p, is_object ? "{" : "[", 1);
     p->level++;
     for (size_t i = 0; i < count; i++) {
-        if (i) put(p, ",", 1);
-        put_line_break(p);
+        if (i) put(p, ", ", on_line ? 2 : 1);
+        if (!on_line) put_line_break(p);
         if (is_object) {
             put_string(p, keys[i], strlen(keys[i]));
-            put(p, p->style & SOW_JSON_PRETTY ? ": " : ":", p->style & SOW_JSON_PRETTY ? 2 : 1);
+            put(p, ": ", pretty ? 2 : 1);
         }
         SOW_TRY(put_value(p, is_object ? json_object_get(value, keys[i]) : json_array_get(value, i)));
     }
     p->level--;
-    if (count) put_line_break(p);
+    if (count && !on_line) put_line_break(p);
     put(p, is_object ? "}" : "]", 1);
     return SOW_OK;
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "sow/data.h"
 #include "sow/method.h"
 #include "sow/study.h"
 
@@ -24,9 +25,11 @@ sow_status cli_parse(sow_call *call, const sow_method *method, int count, const 
 /* Runs a parsed call: threads, denormals, result object. */
 sow_status cli_run(sow_call *call);
 
+/* --input CxHxW and --classes N of an action that has them; 0 where not given. */
+sow_status cli_geometry(const sow_call *call, sow_geometry *out);
+
 /* ---- faces of the tables (help.c, man.c) ---- */
 
-typedef enum cli_word { CLI_VALUE, CLI_RANGE } cli_word;
 /* What stands behind --name in help: "N", "PATH", "reset|continued"; "" for a flag. */
 const char *cli_value_word(const sow_option *option);
 /* "--rank N" or "FILE", into text. */

@@ -25,10 +25,72 @@ static sow_status list_methods(sow_call *call) {
     return SOW_OK;
 }
 
-static const sow_option list_options[] = {{0}};
+/* ---- architectures ---- */
+
+static sow_status list_architectures(sow_call *call) {
+    int count;
+    const sow_architecture *table = sow_architectures(&count);
+    json_t *rows = json_array();
+    if (json_object_set_new(call->result, "architectures", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    for (int i = 0; i < count; i++)
+        SOW_TRY(add_row(rows, json_pack("{s:s,s:s}", "name", table[i].name, "summary", table[i].summary)));
+    return SOW_OK;
+}
+
+static json_t *shape_value(const sow_call *call, sow_tensor t) {
+    char text[SOW_SHAPE_TEXT];
+    if (!call->json) return json_string(sow_shape_text(t, text));
+    json_t *list = json_array();
+    for (int d = 0; d < t.rank; d++) json_array_append_new(list, json_integer(t.shape[d]));
+    return list;
+}
+
+static sow_status describe_model(sow_call *call, const sow_model *model) {
+    const sow_geometry *g = &model->geometry;
+    json_t *rows = json_array();
+    char *input = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height, (long long)g->width);
+    if (!input || json_object_set_new(call->result, "arch", json_string(model->arch)) ||
+        json_object_set_new(call->result, "input", json_string(input)) ||
+        json_object_set_new(call->result, "classes", json_integer(g->classes)) ||
+        json_object_set_new(call->result, "weights", json_integer(sow_state_weights(model->state))) ||
+        json_object_set_new(call->result, "parameters", json_integer(sow_state_parameters(model->state))) ||
+        json_object_set_new(call->result, "tensors", rows))
+        return sow_fail(SOW_E_MEMORY, "out of memory");
+    for (int64_t i = 0; i < sow_state_count(model->state); i++) {
+        static const char *const roles[] = {"weight", "bias", "norm", "embedding", "buffer"};
+        const sow_entry *e = sow_state_entry(model->state, i);
+        SOW_TRY(add_row(rows, json_pack("{s:s,s:s,s:o,s:I,s:s,s:s}", "name", e->name, "dtype", sow_dtype_name(e->value.dtype), "shape",
+                                        shape_value(call, e->value), "elements", (json_int_t)sow_count(e->value), "role",
+                                        roles[e->role], "group", e->group)));
+    }
+    return SOW_OK;
+}
+
+static sow_status list_model(sow_call *call, const char *arch) {
+    sow_geometry geometry = {0};
+    sow_model *model;
+    SOW_TRY(cli_geometry(call, &geometry));
+    SOW_TRY(sow_model_new(arch, &geometry, &model));
+    sow_status status = describe_model(call, model);
+    sow_model_free(model);
+    return status;
+}
+
+static sow_status run_list(sow_call *call) {
+    const char *arch = sow_text(call, "arch");
+    if (!arch) return list_methods(call);
+    return strcmp(arch, "all") == 0 ? list_architectures(call) : list_model(call, arch);
+}
+
+static const sow_option list_options[] = {
+    SOW_OPTION_TEXT("arch", NULL, "show the parameters of this architecture (all: the names of architectures)"),
+    SOW_OPTION_TEXT("input", NULL, "input as CxHxW; default: that of the architecture's paper"),
+    SOW_OPTION_INT("classes", NULL, 1, 1e6, "classes; default: those of the architecture's paper"),
+    {0},
+};
 
 static const sow_action list_actions[] = {
-    {"list", "show the methods and commands", list_options, list_methods, "sow list --json", 0},
+    {"list", "show methods, or the parameters of an architecture", list_options, run_list, "sow list --arch lenet300", 0},
     {0},
 };
 

@@ -185,9 +185,13 @@ static sow_status read_passport(const char *path, json_t **out) {
     return SOW_OK;
 }
 
-static sow_status add_input(json_t *inputs, const char *option, const char *name, const char *sha256) {
+static sow_status add_input(json_t *inputs, const char *option, const char *name, const char *sha256, bool of_values) {
     json_t *input = json_pack("{s:s,s:s,s:s}", "option", option, "name", name, "sha256", sha256);
     if (!input) return sow_fail(SOW_E_FORMAT, "--%s: the name is not UTF-8", option);
+    if (of_values && json_object_set_new(input, "values", json_true())) {
+        json_decref(input);
+        return no_memory();
+    }
     return json_array_append_new(inputs, input) ? no_memory() : SOW_OK;
 }
 
@@ -202,11 +206,11 @@ static sow_status add_inputs(const sow_call *call, const sow_input *extra, int c
         if (!counts || find_extra(extra, count, option->name)) continue;
         SOW_TRY(hash_once(call, path, hex));
         SOW_TRY(base_name(call->arena, path, &name));
-        SOW_TRY(add_input(inputs, option->name, name, hex));
+        SOW_TRY(add_input(inputs, option->name, name, hex, false));
         SOW_TRY(read_passport(path, &parent));
         if (parent && json_array_append_new(parents, parent)) return no_memory();
     }
-    for (int i = 0; i < count; i++) SOW_TRY(add_input(inputs, extra[i].option, extra[i].name, extra[i].sha256));
+    for (int i = 0; i < count; i++) SOW_TRY(add_input(inputs, extra[i].option, extra[i].name, extra[i].sha256, true));
     return SOW_OK;
 }
 

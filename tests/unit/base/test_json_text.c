@@ -45,8 +45,8 @@ static void strings_are_escaped(void **state) {
 }
 
 static void pretty_text_has_one_value_a_line(void **state) {
-    assert_text(json_pack("{s:[i,i],s:{},s:[]}", "a", 1, 2, "b", "c"), SOW_JSON_PRETTY,
-                "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {},\n  \"c\": []\n}\n");
+    assert_text(json_pack("{s:[i,i],s:{},s:[{s:i}]}", "a", 1, 2, "b", "c", "d", 1), SOW_JSON_PRETTY,
+                "{\n  \"a\": [1, 2],\n  \"b\": {},\n  \"c\": [\n    {\n      \"d\": 1\n    }\n  ]\n}\n");
 }
 
 static void a_text_reads_back_equal(void **state) {

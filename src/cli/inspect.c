@@ -1,0 +1,296 @@
+/* sow inspect: what a file or folder holds. */
+#include "cli/inspect.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "formats/json.h"
+#include "sow/data.h"
+#include "sow/file.h"
+#include "sow/log.h"
+#include "sow/mask.h"
+#include "sow/safetensors.h"
+
+enum { JSON_BYTES_MAX = 64 << 20, TABLE_BYTES_MAX = 64 << 20, COLUMNS_MAX = 256, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
+
+sow_status inspect_put(sow_call *call, const char *key, json_t *value) {
+    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8") : SOW_OK;
+}
+
+static bool ends_with(const char *text, const char *ending) {
+    size_t a = strlen(text), b = strlen(ending);
+    return a >= b && strcmp(text + a - b, ending) == 0;
+}
+
+/* ---- safetensors ---- */
+
+/* The mask beside X.safetensors, X.mask.safetensors; *mask NULL where there is none. */
+static sow_status open_mask(sow_call *call, const char *path, sow_safetensors **mask) {
+    *mask = NULL;
+    if (!ends_with(path, ".safetensors") || ends_with(path, ".mask.safetensors")) return SOW_OK;
+    char *beside = sow_arena_format(call->arena, "%.*s.mask.safetensors", (int)(strlen(path) - strlen(".safetensors")), path);
+    if (!beside) return SOW_E_MEMORY;
+    return sow_path_exists(beside) ? sow_safetensors_open(beside, mask) : SOW_OK;
+}
+
+/* Adds the share of kept weights to the row, and counts kept ones and values that are not 0 though masked. */
+static sow_status put_density(const sow_safetensors *masks, const char *name, sow_tensor t, json_t *row, int64_t *kept, int64_t *total,
+                              int64_t *outside) {
+    sow_tensor mask;
+    int64_t ones = 0, count = sow_count(t);
+    if (sow_safetensors_find(masks, name, &mask)) return SOW_OK; /* dense */
+    if (!sow_same_shape(mask, t) || (mask.dtype != SOW_U8 && mask.dtype != SOW_BOOL))
+        return sow_fail(SOW_E_SHAPE, "%s: its mask has another shape or is not U8", name);
+    const uint8_t *bits = mask.data;
+    for (int64_t i = 0; i < count; i++) {
+        ones += bits[i] != 0;
+        if (!bits[i] && sow_at(t, i) != 0) ++*outside;
+    }
+    *kept += ones;
+    *total += count;
+    int failed = json_object_set_new(row, "kept", json_real(count ? (double)ones / (double)count : 1));
+    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+static sow_status put_tensors(sow_call *call, const sow_safetensors *file, const sow_safetensors *masks) {
+    json_t *rows = json_array(), *row;
+    int64_t n = sow_safetensors_count(file), elements = 0, bytes = 0, nonfinite = 0, kept = 0, masked = 0, outside = 0;
+    SOW_TRY(inspect_put(call, "tensors", rows));
+    for (int64_t i = 0; i < n; i++) {
+        const char *name;
+        sow_tensor t = sow_safetensors_tensor(file, i, &name);
+        tensor_summary summary;
+        sow_progress("reading tensors", i, n);
+        SOW_TRY(inspect_summarise(call->arena, t, &summary));
+        SOW_TRY(inspect_row(call, name, t, &summary, &row));
+        if (json_array_append(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        json_decref(row);
+        if (masks) SOW_TRY(put_density(masks, name, t, row, &kept, &masked, &outside));
+        elements += summary.count;
+        bytes += (int64_t)sow_bytes(t);
+        nonfinite += summary.nan + summary.infinite;
+    }
+    sow_progress("reading tensors", n, n);
+    json_t *total = json_pack("{s:I,s:I,s:I,s:I}", "tensors", (json_int_t)n, "elements", (json_int_t)elements, "bytes",
+                              (json_int_t)bytes, "nonfinite", (json_int_t)nonfinite);
+    SOW_TRY(inspect_put(call, "total", total));
+    if (masked) SOW_TRY(inspect_put(call, "density", json_real((double)kept / (double)masked)));
+    if (outside) sow_warn("%lld values are not zero though the mask drops them", (long long)outside);
+    if (nonfinite) sow_warn("%lld values are NaN or infinite", (long long)nonfinite);
+    return SOW_OK;
+}
+
+/* The passport as an object where it parses, else as the text it is. */
+static sow_status put_passport(sow_call *call, const char *path, const char *text) {
+    static const sow_json_limits limits = {.depth = 64};
+    json_t *passport;
+    if (sow_json_parse(path, text, strlen(text), limits, &passport)) passport = json_string(text);
+    return inspect_put(call, "passport", passport);
+}
+
+static sow_status describe(sow_call *call, const char *path, const sow_safetensors *file, const sow_safetensors *masks) {
+    const char *passport = sow_safetensors_metadata(file, "sow");
+    SOW_TRY(inspect_put(call, "format", json_string("safetensors")));
+    SOW_TRY(put_tensors(call, file, masks));
+    return passport ? put_passport(call, path, passport) : SOW_OK;
+}
+
+static sow_status inspect_safetensors(sow_call *call, const char *path) {
+    sow_safetensors *file, *masks;
+    SOW_TRY(sow_safetensors_open(path, &file));
+    sow_status status = open_mask(call, path, &masks);
+    if (!status) status = describe(call, path, file, masks);
+    sow_safetensors_close(masks);
+    sow_safetensors_close(file);
+    return status;
+}
+
+/* ---- text formats ---- */
+
+static sow_status inspect_json(sow_call *call, const char *path) {
+    static const sow_json_limits limits = {.depth = 64};
+    char *text;
+    size_t size;
+    json_t *value;
+    SOW_TRY(sow_read_file(call->arena, path, JSON_BYTES_MAX, &text, &size));
+    SOW_TRY(sow_json_parse(path, text, size, limits, &value));
+    return inspect_put(call, sow_path_name(path), value);
+}
+
+/* A cell of a table as a number where it is one. */
+static json_t *cell_value(const char *text) {
+    char *behind;
+    double number = strtod(text, &behind);
+    if (behind == text || *behind) return json_string(text);
+    if (!strpbrk(text, ".eEnNiI")) return json_integer(strtoll(text, NULL, 10));
+    return isfinite(number) ? json_real(number) : json_string(text);
+}
+
+/* Sow's own tables (rounds.csv, curve.csv): plain cells, no quotes. Rows become objects. */
+static sow_status read_table(sow_call *call, const char *path, json_t **rows) {
+    char *text, *line;
+    size_t size;
+    const char **heads;
+    int columns = 0;
+    SOW_TRY(sow_read_file(call->arena, path, TABLE_BYTES_MAX, &text, &size));
+    SOW_TRY(SOW_NEW(call->arena, heads, COLUMNS_MAX));
+    line = strsep(&text, "\n");
+    for (char *cell; (cell = strsep(&line, ",")) && columns < COLUMNS_MAX; columns++) heads[columns] = cell;
+    if (!(*rows = json_array())) return sow_fail(SOW_E_MEMORY, "out of memory");
+    while ((line = strsep(&text, "\n"))) {
+        if (!*line) continue;
+        json_t *row = json_object();
+        int column = 0, failed = json_array_append_new(*rows, row);
+        for (char *cell; (cell = strsep(&line, ",")) && column < columns; column++)
+            failed |= json_object_set_new(row, heads[column], cell_value(cell));
+        if (failed || json_array_size(*rows) > ROWS_MAX) {
+            json_decref(*rows);
+            return sow_fail(SOW_E_FORMAT, "%s: row %zu: not UTF-8, or more than %d rows", path, json_array_size(*rows), ROWS_MAX);
+        }
+    }
+    return SOW_OK;
+}
+
+static sow_status put_table(sow_call *call, const char *key, const char *folder, const char *name) {
+    json_t *rows;
+    char *path = sow_path_join(call->arena, folder, name);
+    if (!path) return SOW_E_MEMORY;
+    if (!sow_path_exists(path)) return SOW_OK;
+    SOW_TRY(read_table(call, path, &rows));
+    return inspect_put(call, key, rows);
+}
+
+/* ---- data sets ---- */
+
+static json_t *part_row(const char *name, const sow_part *part) {
+    return json_pack("{s:s,s:I}", "part", name, "examples", (json_int_t)part->count);
+}
+
+static sow_status put_classes(sow_call *call, const sow_data *data) {
+    const sow_dataset *set = data->train_set;
+    int64_t *counts;
+    json_t *rows = json_array();
+    SOW_TRY(inspect_put(call, "labels", rows));
+    SOW_TRY(SOW_NEW(call->arena, counts, data->geometry.classes));
+    for (int64_t i = 0; i < data->train.count; i++) counts[set->labels[data->train.index[i]]]++;
+    for (int64_t c = 0; c < data->geometry.classes && c < ROWS_MAX; c++) {
+        json_t *row = json_pack("{s:I,s:I}", "label", (json_int_t)c, "examples", (json_int_t)counts[c]);
+        if (set->class_names && set->class_names[c]) json_object_set_new(row, "name", json_string(set->class_names[c]));
+        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    }
+    return SOW_OK;
+}
+
+static sow_status put_data(sow_call *call, const sow_data *data) {
+    const sow_geometry *g = &data->geometry;
+    char *shape = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height, (long long)g->width);
+    if (!shape) return SOW_E_MEMORY;
+    SOW_TRY(inspect_put(call, "format", json_string("labelled examples")));
+    SOW_TRY(inspect_put(call, "input", json_string(shape)));
+    SOW_TRY(inspect_put(call, "classes", json_integer(g->classes)));
+    SOW_TRY(inspect_put(call, "sha256", json_string(data->sha256)));
+    SOW_TRY(inspect_put(call, "parts", json_pack("[o,o]", part_row("train", &data->train), part_row("test", &data->test))));
+    return put_classes(call, data);
+}
+
+static sow_status inspect_data(sow_call *call, const char *path) {
+    static const sow_data_options options = {.validation = 0};
+    sow_data *data;
+    SOW_TRY(sow_data_open(path, &options, &data));
+    sow_status status = put_data(call, data);
+    sow_data_free(data);
+    return status;
+}
+
+/* ---- folders ---- */
+
+static bool holds(sow_arena *arena, const char *folder, const char *name) {
+    const char *path = sow_path_join(arena, folder, name);
+    return path && sow_path_exists(path);
+}
+
+static sow_status put_json_file(sow_call *call, const char *folder, const char *name) {
+    const char *path = sow_path_join(call->arena, folder, name);
+    if (!path) return SOW_E_MEMORY;
+    return inspect_json(call, path);
+}
+
+/* Files by ending, with their sizes. */
+static sow_status put_listing(sow_call *call, const char *folder) {
+    char **names;
+    int64_t count;
+    json_t *rows = json_array();
+    SOW_TRY(inspect_put(call, "contents", rows));
+    SOW_TRY(sow_list_folder(call->arena, folder, NAMES_MAX, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        struct stat info;
+        const char *path = sow_path_join(call->arena, folder, names[i]);
+        if (!path) return SOW_E_MEMORY;
+        if (stat(path, &info)) continue;
+        json_t *row = json_pack("{s:s}", "name", names[i]);
+        if (!row) continue; /* a name that is not UTF-8 */
+        if (S_ISREG(info.st_mode)) json_object_set_new(row, "bytes", json_integer(info.st_size));
+        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    }
+    return SOW_OK;
+}
+
+static sow_status inspect_folder(sow_call *call, const char *path) {
+    sow_arena *a = call->arena;
+    if (holds(a, path, "report.json")) {
+        SOW_TRY(inspect_put(call, "format", json_string("ticket folder")));
+        SOW_TRY(put_json_file(call, path, "report.json"));
+        return put_table(call, "rounds", path, "rounds.csv");
+    }
+    if (holds(a, path, "run.json")) {
+        SOW_TRY(inspect_put(call, "format", json_string("run folder")));
+        SOW_TRY(put_json_file(call, path, "run.json"));
+        return put_table(call, "curve", path, "curve.csv");
+    }
+    if (holds(a, path, "model.safetensors") || holds(a, path, "model.safetensors.index.json")) return inspect_safetensors(call, path);
+    if (inspect_data(call, path) == SOW_OK) return SOW_OK;
+    SOW_TRY(inspect_put(call, "format", json_string("folder")));
+    return put_listing(call, path);
+}
+
+/* ---- the verb ---- */
+
+static sow_status read_start(const char *path, char start[16], size_t *size) {
+    FILE *file = fopen(path, "rb");
+    if (!file) return sow_fail(SOW_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    memset(start, 0, 16);
+    *size = fread(start, 1, 16, file);
+    fclose(file);
+    return SOW_OK;
+}
+
+static sow_status inspect_file(sow_call *call, const char *path) {
+    char start[16];
+    size_t size;
+    SOW_TRY(read_start(path, start, &size));
+    if (ends_with(path, ".safetensors") || ends_with(path, ".index.json")) return inspect_safetensors(call, path);
+    if (ends_with(path, ".json")) return inspect_json(call, path);
+    if (ends_with(path, ".csv")) return inspect_data(call, path);
+    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);
+}
+
+static sow_status run_inspect(sow_call *call) {
+    const char *path = sow_text(call, "path");
+    if (!sow_path_exists(path)) return sow_fail(SOW_E_NOT_FOUND, "%s: no such file or folder", path);
+    SOW_TRY(inspect_put(call, "path", json_string(path)));
+    return sow_is_folder(path) ? inspect_folder(call, path) : inspect_file(call, path);
+}
+
+static const sow_option options[] = {
+    {"path", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "file or folder", SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
+    {0},
+};
+
+static const sow_action actions[] = {{"inspect", "show what a file or folder holds", options, run_inspect, "sow inspect start.safetensors", 0}, {0}};
+
+const sow_method sow_verb_inspect = {
+    .name = "inspect", .family = "commands", .summary = "show what a file or folder holds: tensors with statistics, passports, runs, data", .actions = actions,
+};
