@@ -16,6 +16,7 @@
 #include "sow/nn.h"
 #include "sow/ops.h"
 #include "sow/optim.h"
+#include "sow/prove.h"
 #include "sow/random.h"
 #include "sow/run.h"
 #include "sow/safetensors.h"

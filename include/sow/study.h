@@ -15,7 +15,7 @@ typedef enum sow_scale_kind { SOW_SCALE_SMOKE, SOW_SCALE_SMALL, SOW_SCALE_FULL }
 typedef enum sow_statistic { SOW_MEAN_DIFFERENCE, SOW_MEDIAN_DIFFERENCE, SOW_RATIO_OF_MEANS, SOW_WINS, SOW_LEAST_DIFFERENCE } sow_statistic;
 typedef struct sow_clause {
     const char *says;        /* in words, for the report: "ticket stops earlier than reinit at round 7" */
-    const char *arm, *against, *metric;
+    const char *arm, *against, *metric; /* against NULL: the arm's own values */
     sow_statistic statistic;
     bool at_least;           /* holds when statistic >= value, else when <= value */
     double value;
@@ -50,12 +50,14 @@ typedef struct sow_study {
     sow_status (*run)(sow_study_call *call);
 } sow_study;
 
-/* Adds a score to the call (in its arena; amortised). */
+/* Adds a score to the call (in its arena; amortised). SOW_E_NUMBER: not finite; SOW_E_EXISTS: this one is there already. */
 sow_status sow_study_score(sow_study_call *call, const char *arm, const char *metric, uint64_t seed, double value);
 
-/* Judges the clauses over the scores: all hold: confirmed; one fails: not confirmed; a pair missing: not decided. Gives a JSON
- * object {"study","scale","claim","verdict","clauses":[{says,effect,low,high,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}.
- * Intervals: 95 % paired t of the differences (ratio: of log values), saying so. */
+/* Judges the clauses over the scores: one fails: not confirmed; else a pair missing, or fewer seeds than the study's
+ * default: not decided; else confirmed. Gives a JSON object {"study","scale","claim","verdict","clauses":[{says,statistic,
+ * op,value,effect,low,high,interval,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}; `holds` is null when not decided,
+ * `low` and `high` where there is no interval. Intervals: 95 % paired t of the differences (ratio: of the logarithms of the
+ * seeds' ratios); `interval` says which. They inform; the clauses decide. */
 sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out);
 
 #ifdef __cplusplus

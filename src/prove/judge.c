@@ -1,0 +1,188 @@
+/* The verdict of a study: frozen clauses over paired scores (PROVE.md, section 2.6). */
+#include "sow/study.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sow/prove.h"
+
+static const char *const statistic_names[] = {"mean difference", "median difference", "ratio of means", "wins", "least difference"};
+
+/* ---- scores ---- */
+
+static const sow_score *find_score(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed) {
+    for (int64_t i = 0; i < call->score_count; i++) {
+        const sow_score *s = &call->scores[i];
+        if (s->seed == seed && !strcmp(s->arm, arm) && !strcmp(s->metric, metric)) return s;
+    }
+    return NULL;
+}
+
+sow_status sow_study_score(sow_study_call *call, const char *arm, const char *metric, uint64_t seed, double value) {
+    if (!isfinite(value)) return sow_fail(SOW_E_NUMBER, "study: %s of %s, seed %llu, is not finite", metric, arm, (unsigned long long)seed);
+    if (find_score(call, arm, metric, seed))
+        return sow_fail(SOW_E_EXISTS, "study: %s of %s, seed %llu, has a score already", metric, arm, (unsigned long long)seed);
+    int64_t n = call->score_count;
+    if (n == 0 || (n >= 16 && (n & (n - 1)) == 0)) { /* full at 16, 32, 64 ... */
+        sow_score *larger;
+        SOW_TRY(SOW_NEW(call->arena, larger, n == 0 ? 16 : 2 * n));
+        if (n > 0) memcpy(larger, call->scores, (size_t)n * sizeof *larger);
+        call->scores = larger;
+    }
+    sow_score score = {sow_arena_copy(call->arena, arm), sow_arena_copy(call->arena, metric), seed, value};
+    if (!score.arm || !score.metric) return SOW_E_MEMORY;
+    call->scores[call->score_count++] = score;
+    return SOW_OK;
+}
+
+/* ---- one clause ---- */
+
+typedef enum truth { FAILS, HOLDS, UNDECIDED } truth;
+
+typedef struct pairs { double *arm, *against, *d; int n; } pairs;
+
+/* Values of the seeds that have both scores, in the order of the call's seeds; no `against`: differences from 0. */
+static sow_status pair(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, pairs *out) {
+    SOW_TRY(SOW_NEW(arena, out->arm, call->seed_count));
+    SOW_TRY(SOW_NEW(arena, out->against, call->seed_count));
+    SOW_TRY(SOW_NEW(arena, out->d, call->seed_count));
+    out->n = 0;
+    for (int s = 0; s < call->seed_count; s++) {
+        const sow_score *a = find_score(call, clause->arm, clause->metric, call->seeds[s]);
+        const sow_score *b = clause->against ? find_score(call, clause->against, clause->metric, call->seeds[s]) : NULL;
+        if (!a || (clause->against && !b)) continue;
+        out->arm[out->n] = a->value;
+        out->against[out->n] = b ? b->value : 0;
+        out->d[out->n] = a->value - out->against[out->n];
+        out->n++;
+    }
+    return SOW_OK;
+}
+
+static sow_status effect_of(const pairs *p, sow_statistic statistic, double *effect) {
+    sow_summary d, arm, against;
+    SOW_TRY(sow_summarise(p->d, p->n, &d));
+    SOW_TRY(sow_summarise(p->arm, p->n, &arm));
+    SOW_TRY(sow_summarise(p->against, p->n, &against));
+    int wins = 0;
+    for (int i = 0; i < p->n; i++) wins += p->d[i] > 0;
+    const double values[] = {d.mean, d.median, arm.mean / against.mean, wins, d.minimum};
+    *effect = values[statistic];
+    return SOW_OK;
+}
+
+/* The paired t interval of the differences; for a ratio, of the logarithms of the seeds' ratios. False: there is none. */
+static bool interval_of(const pairs *p, sow_statistic statistic, double *logs, double *low, double *high) {
+    if (p->n < 2) return false;
+    if (statistic != SOW_RATIO_OF_MEANS) return sow_t_interval(p->d, p->n, 0.05, low, high) == SOW_OK;
+    for (int i = 0; i < p->n; i++) {
+        if (!(p->arm[i] > 0) || !(p->against[i] > 0)) return false;
+        logs[i] = log(p->arm[i] / p->against[i]);
+    }
+    if (sow_t_interval(logs, p->n, 0.05, low, high) != SOW_OK) return false;
+    *low = exp(*low);
+    *high = exp(*high);
+    return isfinite(*low) && isfinite(*high);
+}
+
+static truth holds(const sow_clause *clause, double effect, int n, int needed) {
+    if (n < needed || !isfinite(effect)) return UNDECIDED;
+    return (clause->at_least ? effect >= clause->value : effect <= clause->value) ? HOLDS : FAILS;
+}
+
+static const char *interval_name(sow_statistic statistic) {
+    if (statistic == SOW_RATIO_OF_MEANS) return "95 % paired t of the logarithms of ratios";
+    return statistic == SOW_MEAN_DIFFERENCE ? "95 % paired t" : "95 % paired t of the mean difference";
+}
+
+/* A number, or null where it is not finite. */
+static json_t *number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, int needed, json_t *list, truth *out) {
+    pairs p;
+    double effect = NAN, low, high, *logs;
+    SOW_TRY(pair(arena, call, clause, &p));
+    SOW_TRY(SOW_NEW(arena, logs, call->seed_count));
+    if (p.n > 0) SOW_TRY(effect_of(&p, clause->statistic, &effect));
+    bool interval = interval_of(&p, clause->statistic, logs, &low, &high);
+    *out = holds(clause, effect, p.n, needed);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:o, s:o, s:o, s:s, s:i, s:o}", "says", clause->says, "statistic",
+                            statistic_names[clause->statistic], "op", clause->at_least ? ">=" : "<=", "value", clause->value, "effect", number(effect),
+                            "low", number(interval ? low : NAN), "high", number(interval ? high : NAN), "interval", interval_name(clause->statistic),
+                            "n", p.n, "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
+    return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
+}
+
+/* ---- arms ---- */
+
+/* One row for each arm and metric, in the order in which they were first scored. */
+static sow_status add_arm(const sow_study_call *call, const sow_score *first, double *values, json_t *list) {
+    sow_summary summary;
+    int n = 0;
+    for (int s = 0; s < call->seed_count; s++) {
+        const sow_score *score = find_score(call, first->arm, first->metric, call->seeds[s]);
+        if (score) values[n++] = score->value;
+    }
+    if (n == 0) return SOW_OK;
+    SOW_TRY(sow_summarise(values, n, &summary));
+    json_t *row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:i}", "arm", first->arm, "metric", first->metric, "mean", summary.mean, "min",
+                            summary.minimum, "max", summary.maximum, "sd", summary.sd, "n", n);
+    return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
+}
+
+static bool seen_before(const sow_study_call *call, int64_t index) {
+    const sow_score *s = &call->scores[index];
+    for (int64_t i = 0; i < index; i++)
+        if (!strcmp(call->scores[i].metric, s->metric) && !strcmp(call->scores[i].arm, s->arm)) return true;
+    return false;
+}
+
+static sow_status add_arms(sow_arena *arena, const sow_study_call *call, json_t *list) {
+    double *values;
+    SOW_TRY(SOW_NEW(arena, values, call->seed_count));
+    for (int64_t i = 0; i < call->score_count; i++)
+        if (!seen_before(call, i)) SOW_TRY(add_arm(call, &call->scores[i], values, list));
+    return SOW_OK;
+}
+
+/* ---- the verdict ---- */
+
+static const char *verdict_of(const truth *truths, int count) {
+    bool undecided = count == 0;
+    for (int i = 0; i < count; i++) {
+        if (truths[i] == FAILS) return "not confirmed";
+        undecided = undecided || truths[i] == UNDECIDED;
+    }
+    return undecided ? "not decided" : "confirmed";
+}
+
+static sow_status judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t *clauses, json_t *arms, const char **verdict) {
+    uint64_t *seeds;
+    int needed = 0;
+    truth *truths;
+    if (study->seeds[call->scale]) SOW_TRY(sow_seeds_parse(arena, study->seeds[call->scale], &seeds, &needed));
+    if (needed < call->seed_count) needed = call->seed_count; /* a pair missing decides nothing */
+    SOW_TRY(SOW_NEW(arena, truths, call->clause_count));
+    for (int i = 0; i < call->clause_count; i++) SOW_TRY(judge_clause(arena, call, &call->clauses[i], needed, clauses, &truths[i]));
+    SOW_TRY(add_arms(arena, call, arms));
+    *verdict = verdict_of(truths, call->clause_count);
+    return SOW_OK;
+}
+
+sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out) {
+    static const char *const scales[] = {"smoke", "small", "full"};
+    json_t *clauses = json_array(), *arms = json_array();
+    const char *verdict = NULL;
+    sow_status status = judge(arena, study, call, clauses, arms, &verdict);
+    *out = NULL;
+    if (status == SOW_OK) {
+        *out = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "study", study->name, "scale", scales[call->scale], "claim", call->claim ? call->claim : "",
+                         "verdict", verdict, "clauses", clauses, "arms", arms);
+        if (!*out) status = sow_fail(SOW_E_MEMORY, "study: out of memory");
+    }
+    json_decref(clauses);
+    json_decref(arms);
+    return status;
+}
