@@ -63,6 +63,7 @@ static int report_failure(const sow_call *call, sow_status status) {
 static sow_status print_result(const sow_call *call) {
     char *text;
     cli_log_end();
+    if (json_object_size(call->result) == 0) return SOW_OK; /* the action has said all it had to say */
     if (!call->json) return cli_print_result(stdout, call->arena, call->result);
     SOW_TRY(sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text));
     fputs(text, stdout);

@@ -7,11 +7,11 @@
 #include "sow/text.h"
 #include "sow/threads.h"
 
-extern const sow_method sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_replay;
+extern const sow_method sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_replay, sow_verb_train;
 
 const sow_method *const cli_methods[] = {
     /* verbs */
-    &sow_verb_list, &sow_verb_inspect, &sow_verb_replay, &sow_verb_help,
+    &sow_verb_list, &sow_verb_inspect, &sow_verb_replay, &sow_verb_train, &sow_verb_help,
     NULL,
 };
 
