@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/gather.h"
 #include "sow/safetensors.h"
-
-enum { GATHER_BYTES = 1 << 16 };
 
 struct sow_safetensors_writer {
     sow_writer *writer;
@@ -136,44 +135,8 @@ void sow_safetensors_abort(sow_safetensors_writer *writer) {
 
 /* ---- states ---- */
 
-/* `count` elements of `size` bytes that lie `step` bytes apart. */
-static void copy_strided(uint8_t *out, const uint8_t *from, int64_t count, size_t step, size_t size) {
-    switch (size) { /* a size that is known makes memcpy one move */
-    case 4:
-        for (int64_t j = 0; j < count; j++) memcpy(out + 4 * j, from + step * (size_t)j, 4);
-        break;
-    case 8:
-        for (int64_t j = 0; j < count; j++) memcpy(out + 8 * j, from + step * (size_t)j, 8);
-        break;
-    default:
-        for (int64_t j = 0; j < count; j++) memcpy(out + size * (size_t)j, from + step * (size_t)j, size);
-    }
-}
-
-/* Copies `count` elements from the logical index `first` on, in logical order. */
-static void gather(sow_tensor t, int64_t first, int64_t count, uint8_t *out) {
-    size_t size = sow_dtype_size(t.dtype);
-    int last = t.rank - 1; /* a scalar is contiguous: rank >= 1 here */
-    for (int64_t i = first; i < first + count;) {
-        int64_t run = t.shape[last] - i % t.shape[last];
-        if (run > first + count - i) run = first + count - i;
-        const uint8_t *from = (const uint8_t *)t.data + sow_offset(t, i) * (int64_t)size;
-        copy_strided(out, from, run, (size_t)t.stride[last] * size, size);
-        out += (size_t)run * size;
-        i += run;
-    }
-}
-
-static sow_status put_tensor(sow_safetensors_writer *writer, sow_tensor t) {
-    if (sow_is_contiguous(t)) return sow_safetensors_put(writer, t.data, sow_bytes(t));
-    uint8_t buffer[GATHER_BYTES];
-    int64_t total = sow_count(t), step = GATHER_BYTES / (int64_t)sow_dtype_size(t.dtype);
-    for (int64_t i = 0; i < total; i += step) {
-        int64_t count = total - i < step ? total - i : step;
-        gather(t, i, count, buffer);
-        SOW_TRY(sow_safetensors_put(writer, buffer, (size_t)count * sow_dtype_size(t.dtype)));
-    }
-    return SOW_OK;
+static sow_status take_bytes(void *writer, const void *data, size_t size) {
+    return sow_safetensors_put(writer, data, size);
 }
 
 static sow_status save_sorted(const char *path, int64_t count, const char **names, sow_tensor *tensors, const char *passport) {
@@ -181,7 +144,7 @@ static sow_status save_sorted(const char *path, int64_t count, const char **name
     SOW_TRY(sow_safetensors_sort(count, names, tensors));
     SOW_TRY(sow_safetensors_create(path, count, names, tensors, passport, &writer));
     for (int64_t i = 0; i < count; i++) {
-        sow_status status = put_tensor(writer, tensors[i]);
+        sow_status status = sow_gather(tensors[i], take_bytes, writer);
         if (status == SOW_OK) continue;
         sow_safetensors_abort(writer);
         return status;
