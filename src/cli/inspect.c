@@ -10,11 +10,14 @@
 #include "formats/json.h"
 #include "sow/data.h"
 #include "sow/file.h"
+#include "sow/image.h"
 #include "sow/log.h"
 #include "sow/mask.h"
+#include "sow/npy.h"
 #include "sow/safetensors.h"
+#include "sow/table.h"
 
-enum { JSON_BYTES_MAX = 64 << 20, TABLE_BYTES_MAX = 64 << 20, COLUMNS_MAX = 256, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
+enum { JSON_BYTES_MAX = 64 << 20, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
 
 sow_status inspect_put(sow_call *call, const char *key, json_t *value) {
     return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8") : SOW_OK;
@@ -108,6 +111,42 @@ static sow_status inspect_safetensors(sow_call *call, const char *path) {
     return status;
 }
 
+/* ---- arrays and images ---- */
+
+static sow_status put_array(sow_call *call, json_t *rows, const char *name, sow_tensor t) {
+    tensor_summary summary;
+    json_t *row;
+    sow_tensor flat = t;
+    if (!sow_is_contiguous(t)) { /* Fortran order */
+        SOW_TRY(sow_tensor_new(call->arena, t.dtype, t.rank, t.shape, &flat));
+        SOW_TRY(sow_copy(flat, t));
+    }
+    SOW_TRY(inspect_summarise(call->arena, flat, &summary));
+    SOW_TRY(inspect_row(call, name, t, &summary, &row));
+    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+static sow_status begin_arrays(sow_call *call, const char *format, json_t **rows) {
+    SOW_TRY(inspect_put(call, "format", json_string(format)));
+    return inspect_put(call, "tensors", *rows = json_array());
+}
+
+static sow_status inspect_npy(sow_call *call, const char *path) {
+    json_t *rows;
+    sow_tensor t;
+    SOW_TRY(begin_arrays(call, "npy", &rows));
+    SOW_TRY(sow_npy_read(call->arena, path, &t));
+    return put_array(call, rows, sow_path_name(path), t);
+}
+
+static sow_status inspect_image(sow_call *call, const char *path) {
+    json_t *rows;
+    sow_tensor t;
+    SOW_TRY(begin_arrays(call, "image", &rows));
+    SOW_TRY(sow_image_read(call->arena, path, 0, &t));
+    return put_array(call, rows, sow_path_name(path), t);
+}
+
 /* ---- text formats ---- */
 
 static sow_status inspect_json(sow_call *call, const char *path) {
@@ -129,38 +168,30 @@ static json_t *cell_value(const char *text) {
     return isfinite(number) ? json_real(number) : json_string(text);
 }
 
-/* Sow's own tables (rounds.csv, curve.csv): plain cells, no quotes. Rows become objects. */
-static sow_status read_table(sow_call *call, const char *path, json_t **rows) {
-    char *text, *line;
-    size_t size;
-    const char **heads;
-    int columns = 0;
-    SOW_TRY(sow_read_file(call->arena, path, TABLE_BYTES_MAX, &text, &size));
-    SOW_TRY(SOW_NEW(call->arena, heads, COLUMNS_MAX));
-    line = strsep(&text, "\n");
-    for (char *cell; (cell = strsep(&line, ",")) && columns < COLUMNS_MAX; columns++) heads[columns] = cell;
-    if (!(*rows = json_array())) return sow_fail(SOW_E_MEMORY, "out of memory");
-    while ((line = strsep(&text, "\n"))) {
-        if (!*line) continue;
+/* Rows become objects; empty cells are left out. */
+static sow_status read_table(sow_call *call, const char *path, json_t *rows) {
+    sow_table table;
+    SOW_TRY(sow_table_read(call->arena, path, &table));
+    if (table.rows > ROWS_MAX || !table.names) return sow_fail(SOW_E_FORMAT, "%s: found %lld rows%s, expected column names and at most %d rows", path,
+                                                              (long long)table.rows, table.names ? "" : " without names", ROWS_MAX);
+    for (int64_t r = 0; r < table.rows; r++) {
         json_t *row = json_object();
-        int column = 0, failed = json_array_append_new(*rows, row);
-        for (char *cell; (cell = strsep(&line, ",")) && column < columns; column++)
-            failed |= json_object_set_new(row, heads[column], cell_value(cell));
-        if (failed || json_array_size(*rows) > ROWS_MAX) {
-            json_decref(*rows);
-            return sow_fail(SOW_E_FORMAT, "%s: row %zu: not UTF-8, or more than %d rows", path, json_array_size(*rows), ROWS_MAX);
+        int failed = json_array_append_new(rows, row);
+        for (int64_t c = 0; c < table.columns && !failed; c++) {
+            const char *cell = sow_table_cell(&table, r, c);
+            if (*cell) failed = json_object_set_new(row, table.names[c], cell_value(cell));
         }
+        if (failed) return sow_fail(SOW_E_FORMAT, "%s: row %lld is not UTF-8", path, (long long)r + 1);
     }
     return SOW_OK;
 }
 
 static sow_status put_table(sow_call *call, const char *key, const char *folder, const char *name) {
-    json_t *rows;
+    json_t *rows = json_array();
     char *path = sow_path_join(call->arena, folder, name);
+    SOW_TRY(inspect_put(call, key, rows));
     if (!path) return SOW_E_MEMORY;
-    if (!sow_path_exists(path)) return SOW_OK;
-    SOW_TRY(read_table(call, path, &rows));
-    return inspect_put(call, key, rows);
+    return sow_path_exists(path) ? read_table(call, path, rows) : SOW_OK;
 }
 
 /* ---- data sets ---- */
@@ -272,9 +303,11 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     size_t size;
     SOW_TRY(read_start(path, start, &size));
     if (ends_with(path, ".safetensors") || ends_with(path, ".index.json")) return inspect_safetensors(call, path);
+    if (size >= 6 && memcmp(start, "\x93NUMPY", 6) == 0) return inspect_npy(call, path);
+    if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0)) return inspect_image(call, path);
     if (ends_with(path, ".json")) return inspect_json(call, path);
     if (ends_with(path, ".csv")) return inspect_data(call, path);
-    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);
+    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, PNG, JPEG, CSV or JSON", path);
 }
 
 static sow_status run_inspect(sow_call *call) {

@@ -7,11 +7,13 @@
 #include "sow/text.h"
 #include "sow/threads.h"
 
-extern const sow_method sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_replay, sow_verb_train;
+extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_man,
+    sow_verb_replay, sow_verb_study, sow_verb_train;
 
 const sow_method *const cli_methods[] = {
     /* verbs */
-    &sow_verb_list, &sow_verb_inspect, &sow_verb_replay, &sow_verb_train, &sow_verb_help,
+    &sow_verb_list, &sow_verb_train, &sow_verb_study, &sow_verb_inspect, &sow_verb_replay, &sow_verb_help, &sow_verb_man,
+    &sow_verb_completion, &sow_verb_docs,
     NULL,
 };
 
@@ -50,7 +52,7 @@ sow_status cli_find_study(const char *name, const sow_study **out) {
         }
         names[count++] = (*s)->name;
     }
-    return no_such("study", name, names, count, "`sow study --help` shows all");
+    return no_such("study", name, names, count, "`sow study` lists them");
 }
 
 bool cli_has_actions(const sow_method *method) {

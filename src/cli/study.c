@@ -1,0 +1,86 @@
+/* sow study: a paper's own experiment, with a verdict. */
+#include <string.h>
+
+#include "cli/cli.h"
+#include "sow/file.h"
+#include "sow/json.h"
+#include "sow/log.h"
+
+static sow_status list_studies(sow_call *call) {
+    json_t *rows = json_array();
+    if (json_object_set_new(call->result, "studies", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    for (const sow_study *const *s = cli_studies; *s; s++) {
+        json_t *row = json_pack("{s:s,s:s,s:s*,s:s*,s:s*,s:s*}", "name", (*s)->name, "summary", (*s)->summary, "smoke", (*s)->time[0], "small",
+                                (*s)->time[1], "full", (*s)->time[2], "data", (*s)->data_help);
+        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    }
+    return SOW_OK;
+}
+
+static sow_scale_kind scale_of(const char *name) {
+    if (strcmp(name, "smoke") == 0) return SOW_SCALE_SMOKE;
+    return strcmp(name, "small") == 0 ? SOW_SCALE_SMALL : SOW_SCALE_FULL;
+}
+
+/* Everything the study is asked for, from options and the study's own defaults. */
+static sow_status set_up(sow_call *call, const sow_study *study, sow_study_call *out) {
+    const char *scale = sow_text(call, "scale"), *folder = sow_text(call, "out");
+    uint64_t *seeds;
+    *out = (sow_study_call){.scale = scale_of(scale), .data = sow_text(call, "data"), .resume = sow_flag(call, "resume"),
+                            .slots = (int)sow_int(call, "slots"), .arena = call->arena};
+    const char *text = sow_given(call, "seeds") ? sow_text(call, "seeds") : study->seeds[out->scale];
+    SOW_TRY(sow_seeds_parse(call->arena, text, &seeds, &out->seed_count));
+    out->seeds = seeds;
+    out->folder = folder ? folder : sow_arena_format(call->arena, "study-%s-%s", study->name, scale);
+    return out->folder ? SOW_OK : SOW_E_MEMORY;
+}
+
+/* The judgement becomes the result, and verdict.json in the folder. */
+static sow_status conclude(sow_call *call, const sow_study *study, const sow_study_call *run) {
+    json_t *verdict;
+    char *text, *path = sow_path_join(call->arena, run->folder, "verdict.json");
+    if (!path) return SOW_E_MEMORY;
+    SOW_TRY(sow_study_judge(call->arena, study, run, &verdict));
+    const char *word = json_string_value(json_object_get(verdict, "verdict"));
+    call->exit_status = word && strcmp(word, "confirmed") == 0 ? 0 : 3;
+    sow_status status = json_object_update(call->result, verdict) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    json_decref(verdict);
+    if (!status) status = sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text);
+    if (!status) status = sow_write_file(path, text, strlen(text));
+    return status ? status : sow_wrote(call, path);
+}
+
+static sow_status run_study(sow_call *call) {
+    const char *name = sow_text(call, "name");
+    const sow_study *study;
+    sow_study_call run;
+    if (!name) return list_studies(call);
+    SOW_TRY(cli_find_study(name, &study));
+    SOW_TRY(set_up(call, study, &run));
+    if (!run.resume && sow_path_exists(run.folder))
+        return sow_fail(SOW_E_EXISTS, "%s exists already; --resume goes on with it, -o DIR begins another", run.folder);
+    SOW_TRY(sow_make_folder(run.folder));
+    if (study->time[run.scale]) sow_note("%s, %s: about %s on two cores, %d seeds, in %s", study->name, sow_text(call, "scale"), study->time[run.scale], run.seed_count, run.folder);
+    SOW_TRY(study->run(&run));
+    return conclude(call, study, &run);
+}
+
+static const sow_option options[] = {
+    {"name", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "the study; none: list them", SOW_OPTION_POSITIONAL},
+    SOW_OPTION_CHOICE("scale", "small", "smoke|small|full", "seconds, minutes or hours"),
+    {"seeds", 0, SOW_TYPE_SEEDS, NULL, 0, 0, NULL, NULL, "like 1:5,9; default: the study's own", 0},
+    SOW_OPTION_TEXT("data", NULL, "another data set, of those that the study knows"),
+    {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core", SOW_OPTION_NO_PASSPORT},
+    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default study-NAME-SCALE", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_RESUME,
+    {0},
+};
+
+static const sow_action actions[] = {
+    {"study", "run a paper's experiment and judge it", options, run_study, "sow study lottery-ticket --scale small", 0},
+    {0},
+};
+
+const sow_method sow_verb_study = {
+    .name = "study", .family = "commands", .summary = "run a paper's own experiment; exit status 0 only if it is confirmed", .actions = actions,
+};
