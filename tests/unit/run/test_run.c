@@ -33,7 +33,8 @@ static void a_trainer_that_dies_is_failed_with_its_last_lines(void **state) {
     assert_int_equal(run_one(&l, "echo to stdout; echo 'no module named \033[31mtorch' >&2; exit 7"), SOW_E_TRAINER);
     assert_int_equal(l.cells[0].state, SOW_CELL_FAILED);
     assert_contains(sow_message(), "exit status 7");
-    assert_contains(sow_message(), "to stdout\nno module named ?[31mtorch");
+    assert_contains(sow_message(), "\nto stdout");
+    assert_contains(sow_message(), "\nno module named ?[31mtorch");
     assert_string_equal(query(l.arena, l.folder, "SELECT state,outcome,code FROM cell JOIN attempt ON cell=id"), "failed|exit|7\n");
     lab_close(&l);
     assert_int_equal(run_one(&l, "kill -SEGV $$"), SOW_E_TRAINER);
@@ -137,7 +138,7 @@ static void the_memory_limit_holds(void **state) {
 /* Whether a process with this argument runs. */
 static bool runs(const char *argument) {
     char command[300];
-    snprintf(command, sizeof command, "for c in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$c 2>/dev/null | grep -q '^sleep %s ' && exit 0; done; exit 1", argument);
+    snprintf(command, sizeof command, "exec 2>/dev/null; for c in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$c | grep -q '^sleep %s ' && exit 0; done; exit 1", argument);
     return system(command) == 0;
 }
 
@@ -148,6 +149,14 @@ static void grandchildren_do_not_outlive_the_cell(void **state) {
     assert_int_equal(l.cells[0].state, SOW_CELL_DONE);
     assert_true(sow_seconds() - start < 4);
     assert_false(runs("1234.5"));
+    lab_close(&l);
+}
+
+static void a_killed_supervisor_takes_the_trainer_along(void **state) {
+    lab l;
+    assert_int_equal(run_one(&l, "kill -9 $PPID; sleep 4567.5; true"), SOW_E_TRAINER);
+    assert_contains(l.cells[0].last_lines, "its supervisor was killed");
+    assert_false(runs("4567.5"));
     lab_close(&l);
 }
 
@@ -369,6 +378,7 @@ int main(void) {
         cmocka_unit_test(sigterm_lets_a_trainer_end_in_peace),
         cmocka_unit_test(the_memory_limit_holds),
         cmocka_unit_test(grandchildren_do_not_outlive_the_cell),
+        cmocka_unit_test(a_killed_supervisor_takes_the_trainer_along),
         cmocka_unit_test(failed_cells_are_retried_with_the_same_folder),
         cmocka_unit_test(a_chain_runs_in_order_and_stops_behind_a_failure),
         cmocka_unit_test(needs_must_be_earlier_and_identities_different),
