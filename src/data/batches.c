@@ -24,7 +24,8 @@ struct sow_batches {
     bool shuffle;
     unsigned augmentation;
     int64_t epoch;     /* that `order` belongs to, -1: none yet */
-    int64_t *order;    /* positions in the part */
+    int64_t *order;    /* examples in the order of this epoch, when shuffled */
+    int64_t *positions; /* the permutation they come from */
     sow_rng rng;
     float *inputs;     /* [batch, H, W, C], which is [batch, C, H, W] when C is 1 */
     int32_t *labels;
@@ -35,7 +36,7 @@ struct sow_batches {
 
 /* ---- values ---- */
 
-/* v / 255 rounded as a division would: f64 keeps the product's error far below half a unit of f32. */
+/* A product with 1/255 would differ in the last bit for half of the values. */
 SOW_CLONES static void unit_pixels(const uint8_t *restrict from, float *restrict to, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] = (float)from[i] / 255.0f;
 }
@@ -85,30 +86,42 @@ static shift draw_shift(const sow_batches *b, int64_t example) {
     return s;
 }
 
-/* One example of pixels [C, H, W] into [H, W, C], moved; what lies outside is pixel value 0. */
+/* `n` pixels of a row, from planes to neighbours; `step` is the way to the next pixel: C, or -C when mirrored. */
+static void move_run(const uint8_t *in, int64_t plane, int64_t channels, const float (*levels)[256], float *out, int64_t n, int64_t step) {
+    if (channels == 3) {
+        for (int64_t x = 0; x < n; x++, out += step) {
+            out[0] = levels[0][in[x]];
+            out[1] = levels[1][in[x + plane]];
+            out[2] = levels[2][in[x + 2 * plane]];
+        }
+        return;
+    }
+    for (int64_t x = 0; x < n; x++, out += step)
+        for (int64_t c = 0; c < channels; c++) out[c] = levels[c][in[x + c * plane]];
+}
+
+/* `n` pixels of value 0. */
+static void blank_run(int64_t channels, const float (*levels)[256], float *out, int64_t n, int64_t step) {
+    for (int64_t x = 0; x < n; x++, out += step)
+        for (int64_t c = 0; c < channels; c++) out[c] = levels[c][0];
+}
+
+/* One example of pixels [C, H, W] into [H, W, C]: cropped from its padded image, then mirrored. */
 static void move_pixels(const sow_batches *b, const uint8_t *from, shift s, float *to) {
     const sow_geometry *g = &b->set->geometry;
-    int64_t channels = g->channels, width = g->width;
-    for (int64_t c = 0; c < channels; c++) {
-        const float *level = b->levels[c];
-        for (int64_t y = 0; y < g->height; y++) {
-            int64_t row = y + s.dy;
-            float *out = to + y * width * channels + c;
-            if (row < 0 || row >= g->height) {
-                for (int64_t x = 0; x < width; x++) out[x * channels] = level[0];
-                continue;
-            }
-            const uint8_t *in = from + (c * g->height + row) * width;
-            int64_t first = s.dx < 0 ? -s.dx : 0, last = s.dx > 0 ? width - s.dx : width; /* inside: first <= x < last */
-            if (last < first) first = last = 0;
-            if (s.flip) { /* the crop is taken first, then mirrored */
-                for (int64_t x = 0; x < width; x++) out[(width - 1 - x) * channels] = x < first || x >= last ? level[0] : level[in[x + s.dx]];
-                continue;
-            }
-            for (int64_t x = 0; x < first; x++) out[x * channels] = level[0];
-            for (int64_t x = first; x < last; x++) out[x * channels] = level[in[x + s.dx]];
-            for (int64_t x = last; x < width; x++) out[x * channels] = level[0];
+    int64_t channels = g->channels, width = g->width, plane = g->height * width, step = s.flip ? -channels : channels;
+    int64_t first = s.dx < 0 ? -s.dx : 0, last = s.dx > 0 ? width - s.dx : width; /* inside the image: first <= x < last */
+    if (last < first || first > width) first = last = 0;
+    for (int64_t y = 0; y < g->height; y++) {
+        int64_t row = y + s.dy;
+        float *out = to + (y * width + (s.flip ? width - 1 : 0)) * channels;
+        if (row < 0 || row >= g->height) {
+            blank_run(channels, b->levels, out, width, step);
+            continue;
         }
+        blank_run(channels, b->levels, out, first, step);
+        if (last > first) move_run(from + row * width + first + s.dx, plane, channels, b->levels, out + first * step, last - first, step);
+        blank_run(channels, b->levels, out + last * step, width - last, step);
     }
 }
 
@@ -134,8 +147,14 @@ static void move_values(const sow_batches *b, const float *from, shift s, float 
 
 /* ---- one batch ---- */
 
-static int64_t example_at(const sow_batches *b, int64_t position) {
-    return b->index[b->shuffle ? b->order[position] : position];
+/* The order of an epoch, kept until another is asked for. */
+static void enter_epoch(sow_batches *b, int64_t epoch) {
+    if (epoch == b->epoch) return;
+    b->epoch = epoch;
+    if (!b->shuffle) return;
+    sow_rng_at_index(&b->rng, "shuffle", (uint64_t)epoch);
+    sow_rng_permutation(&b->rng, b->positions, b->count);
+    for (int64_t i = 0; i < b->count; i++) b->order[i] = b->index[b->positions[i]];
 }
 
 /* Examples lie far apart: the lines of one that comes soon are asked for early. */
@@ -147,10 +166,11 @@ static void make_rows(sow_batches *b, int64_t begin, int64_t end) {
     const sow_geometry *g = &b->set->geometry;
     int64_t values = g->channels * g->height * g->width, bytes = values * (int64_t)sow_dtype_size(b->set->inputs.dtype);
     const uint8_t *stored = b->set->inputs.data;
-    for (int64_t i = begin; i < begin + PREFETCH_ROWS && i < end; i++) prefetch(stored + example_at(b, b->first + i) * bytes, bytes);
+    const int64_t *examples = (b->shuffle ? b->order : b->index) + b->first;
+    for (int64_t i = begin; i < begin + PREFETCH_ROWS && i < end; i++) prefetch(stored + examples[i] * bytes, bytes);
     for (int64_t i = begin; i < end; i++) {
-        if (i + PREFETCH_ROWS < end) prefetch(stored + example_at(b, b->first + i + PREFETCH_ROWS) * bytes, bytes);
-        int64_t example = example_at(b, b->first + i);
+        if (i + PREFETCH_ROWS < end) prefetch(stored + examples[i + PREFETCH_ROWS] * bytes, bytes);
+        int64_t example = examples[i];
         const uint8_t *from = stored + example * bytes;
         float *to = b->inputs + i * values;
         b->labels[i] = b->set->labels[example];
@@ -176,13 +196,7 @@ sow_status sow_batches_at(sow_batches *b, int64_t number, sow_tensor *inputs, so
     int64_t epoch = number / b->per_epoch;
     b->first = number % b->per_epoch * b->batch;
     int64_t count = b->count - b->first < b->batch ? b->count - b->first : b->batch;
-    if (epoch != b->epoch) {
-        b->epoch = epoch;
-        if (b->shuffle) {
-            sow_rng_at_index(&b->rng, "shuffle", (uint64_t)epoch);
-            sow_rng_permutation(&b->rng, b->order, b->count);
-        }
-    }
+    enter_epoch(b, epoch);
     const sow_geometry *g = &b->set->geometry;
     rows r = {.batches = b, .count = count, .cells = sow_cells_for(count * g->channels * g->height * g->width, CELL_VALUES)};
     sow_cells(r.cells, make_cell, &r);
@@ -205,6 +219,7 @@ static sow_status prepare(sow_batches *b) {
     SOW_TRY(SOW_NEW(b->arena, b->inputs, values));
     SOW_TRY(SOW_NEW(b->arena, b->labels, b->batch));
     if (b->shuffle) SOW_TRY(SOW_NEW(b->arena, b->order, b->count));
+    if (b->shuffle) SOW_TRY(SOW_NEW(b->arena, b->positions, b->count));
     if (b->set->inputs.dtype == SOW_U8) {
         SOW_TRY(SOW_NEW(b->arena, b->levels, g->channels));
         fill_levels(b);
