@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "sow/log.h"
+#include "sow/sparsity.h"
 #include "sow/text.h"
 #include "sow/threads.h"
 
@@ -11,6 +12,8 @@ extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_help, sow_v
     sow_verb_replay, sow_verb_study, sow_verb_train;
 
 const sow_method *const cli_methods[] = {
+    /* sparsity */
+    &sow_method_lottery_ticket,
     /* verbs */
     &sow_verb_list, &sow_verb_train, &sow_verb_study, &sow_verb_inspect, &sow_verb_replay, &sow_verb_help, &sow_verb_man,
     &sow_verb_completion, &sow_verb_docs,
@@ -115,4 +118,9 @@ sow_status cli_geometry(const sow_call *call, sow_geometry *out) {
     }
     *out = (sow_geometry){.channels = sizes[0], .height = sizes[1], .width = sizes[2], .classes = sow_int(call, "classes")};
     return SOW_OK;
+}
+
+sow_status cli_model(const char *arch, const sow_geometry *geometry, sow_model **out) {
+    sow_status status = sow_model_new(arch, geometry, out);
+    return status == SOW_E_NOT_FOUND ? sow_fail_in(SOW_E_ARGUMENT, "--arch") : status;
 }

@@ -27,7 +27,7 @@ uint64_t sow_lottery_seed(uint64_t seed, int round, bool same_order) {
 }
 
 /* A trainer that lets a pruned weight move has ignored the mask: what it found is no ticket. */
-static sow_status check_zeros(const sow_state *trained, const sow_mask *mask) {
+sow_status ticket_check_zeros(const sow_state *trained, const sow_mask *mask) {
     for (int64_t t = 0; mask && t < mask->tensors; t++) {
         const sow_bits *bits = &mask->bits[t];
         sow_entry *e;
@@ -48,7 +48,7 @@ static sow_status check_zeros(const sow_state *trained, const sow_mask *mask) {
 sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask, const sow_prune_spec *spec,
                              sow_mask *out) {
     SOW_TRY(sow_state_require_finite(trained, "trained weights"));
-    SOW_TRY(check_zeros(trained, mask));
+    SOW_TRY(ticket_check_zeros(trained, mask));
     return sow_prune_magnitude(arena, trained, mask, spec, out);
 }
 
@@ -72,7 +72,7 @@ static sow_status train_round(const sow_lottery_config *config, int number, sow_
     sow_status status = train(user, &round, weights);
     if (status == SOW_OK && round.rewound) status = sow_state_require_finite(ticket->start, "weights to rewind to");
     if (status == SOW_OK) status = sow_state_require_finite(weights, "trained weights");
-    if (status == SOW_OK) status = check_zeros(weights, round.mask);
+    if (status == SOW_OK) status = ticket_check_zeros(weights, round.mask);
     return status == SOW_OK ? SOW_OK : sow_fail_in(status, "round %d", number);
 }
 
