@@ -28,7 +28,7 @@ struct sow_node {
     bool kept;            /* value and grad outlive backward */
     bool owns_value;      /* false for views, leaves and parameters */
     sow_tensor value;     /* output; data NULL on a dry tape */
-    sow_tensor grad;      /* same layout as value; data NULL before the first contribution */
+    sow_tensor grad;      /* value's layout (row-major if that has gaps); data NULL before the first contribution */
     void *attributes;     /* the operator's constants, zeroed at birth */
     void *keep[SOW_KEEP_MAX]; /* buffers from sow_node_keep, released after backward */
     sow_entry *entry;     /* parameters */

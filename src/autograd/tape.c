@@ -324,7 +324,7 @@ float sow_grad_into(sow_tape *t, sow_var input, sow_tensor *grad) {
         return written ? 1 : 0;
     }
     if (!input->grad.data) {
-        input->grad = input->value;
+        input->grad = sow_is_dense(input->value) ? input->value : sow_describe(input->value.dtype, input->value.rank, input->value.shape);
         input->grad.data = sow_buffers_take(t->pool, sow_bytes(input->value));
         input->grad_written = false;
     }
