@@ -18,6 +18,11 @@ static void release(void *unused, void *pointer) {
     sow_release(pointer);
 }
 
+void sow_zlib_memory(z_stream *stream) {
+    stream->zalloc = take;
+    stream->zfree = release;
+}
+
 sow_coding sow_coding_of(const uint8_t *data, size_t size) {
     return size >= 2 && data[0] == 0x1f && data[1] == 0x8b ? SOW_GZIP : SOW_PLAIN;
 }
@@ -25,8 +30,7 @@ sow_coding sow_coding_of(const uint8_t *data, size_t size) {
 sow_status sow_source_begin(sow_source *source, const char *place, const uint8_t *data, size_t size, sow_coding coding) {
     *source = (sow_source){.place = place, .data = data, .size = size, .coding = coding};
     if (coding == SOW_PLAIN) return SOW_OK;
-    source->stream.zalloc = take;
-    source->stream.zfree = release;
+    sow_zlib_memory(&source->stream);
     int window = coding == SOW_GZIP ? 16 + MAX_WBITS : -MAX_WBITS;
     if (inflateInit2(&source->stream, window) == Z_OK) return SOW_OK;
     source->coding = SOW_PLAIN; /* nothing to end */
@@ -68,12 +72,17 @@ static sow_status inflate_some(sow_source *source, uint8_t *out, size_t wanted, 
     return SOW_OK;
 }
 
-sow_status sow_source_read(sow_source *source, void *out, size_t wanted, size_t *got) {
-    if (source->coding != SOW_PLAIN) return inflate_some(source, out, wanted, got);
+static sow_status copy_some(sow_source *source, uint8_t *out, size_t wanted, size_t *got) {
     size_t left = source->size - source->used;
     *got = wanted < left ? wanted : left;
     if (*got > 0) memcpy(out, source->data + source->used, *got);
     source->used += *got;
+    return SOW_OK;
+}
+
+sow_status sow_source_read(sow_source *source, void *out, size_t wanted, size_t *got) {
+    SOW_TRY(source->coding == SOW_PLAIN ? copy_some(source, out, wanted, got) : inflate_some(source, out, wanted, got));
+    if (source->with_crc && *got > 0) source->crc = crc32_z(source->crc, out, *got);
     return SOW_OK;
 }
 

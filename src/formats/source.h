@@ -21,6 +21,8 @@ typedef struct sow_source {
     size_t size, used; /* of the coded bytes */
     sow_coding coding;
     bool ended;
+    bool with_crc; /* set by the caller after the beginning: keep the CRC-32 of what was read */
+    uLong crc;
     z_stream stream;
 } sow_source;
 
@@ -37,5 +39,7 @@ sow_status sow_source_finish(sow_source *source);
 /* The most that what is left can unpack to: what a header declares is checked against it before memory is taken. */
 uint64_t sow_source_bound(const sow_source *source);
 void sow_source_end(sow_source *source);
+/* Lets zlib allocate through sow_reallocate. */
+void sow_zlib_memory(z_stream *stream);
 
 #endif
