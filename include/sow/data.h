@@ -15,6 +15,9 @@ typedef struct sow_geometry {
     int64_t classes;
 } sow_geometry;
 
+/* "3x32x32" and a number of classes (0: not given) into a geometry; text NULL: zeros. SOW_E_ARGUMENT. */
+sow_status sow_geometry_parse(const char *text, int64_t classes, sow_geometry *out);
+
 /* Examples with class labels; owns its memory. */
 typedef struct sow_dataset {
     sow_arena *arena;

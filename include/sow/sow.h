@@ -27,5 +27,6 @@
 #include "sow/tensor.h"
 #include "sow/text.h"
 #include "sow/threads.h"
+#include "sow/weights.h"
 
 #endif

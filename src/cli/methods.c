@@ -8,10 +8,13 @@
 #include "sow/text.h"
 #include "sow/threads.h"
 
+extern const sow_method sow_method_classic;
 extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_man,
     sow_verb_replay, sow_verb_study, sow_verb_train;
 
 const sow_method *const cli_methods[] = {
+    /* weights */
+    &sow_method_classic,
     /* sparsity */
     &sow_method_lottery_ticket,
     /* verbs */
@@ -20,7 +23,10 @@ const sow_method *const cli_methods[] = {
     NULL,
 };
 
+extern const sow_study sow_study_lottery_ticket;
+
 const sow_study *const cli_studies[] = {
+    &sow_study_lottery_ticket,
     NULL,
 };
 

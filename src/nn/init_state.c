@@ -124,29 +124,37 @@ static bool matches_whole(const regex_t *pattern, const char *name) {
     return regexec(pattern, name, 1, &match, 0) == 0 && match.rm_so == 0 && name[match.rm_eo] == 0;
 }
 
-static sow_status nothing_matches(const sow_state *state, const regex_t *compiled, const char *pattern) {
-    int64_t inside = 0, count = sow_state_count(state);
+/* A pattern that occurs inside names was meant to match them: what to write instead. */
+static sow_status occurs_inside(const sow_state *state, const regex_t *compiled, const char *pattern) {
+    int64_t inside = 0, from_start = 0, to_end = 0;
     const char *example = NULL;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < sow_state_count(state); i++) {
         const char *name = sow_state_entry(state, i)->name;
-        if (regexec(compiled, name, 0, NULL, 0)) continue;
+        regmatch_t match;
+        if (regexec(compiled, name, 1, &match, 0)) continue;
         inside++;
+        from_start += match.rm_so == 0;
+        to_end += name[match.rm_eo] == 0;
         if (!example) example = name;
     }
-    if (example)
-        return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s' as a whole; it occurs in %lld names such as %s: write '.*%s.*'", pattern, (long long)inside,
-                        example, pattern);
+    if (!inside) return SOW_OK;
+    return sow_fail(SOW_E_ARGUMENT, "no tensor's whole name matches '%s'; it occurs in %lld, such as %s: write '%s%s%s'", pattern, (long long)inside,
+                    example, from_start == inside ? "" : ".*", pattern, to_end == inside ? "" : ".*");
+}
+
+static sow_status nothing_matches(const sow_state *state, const regex_t *compiled, const char *pattern) {
+    int64_t count = sow_state_count(state);
+    SOW_TRY(occurs_inside(state, compiled, pattern));
     sow_arena *arena;
     SOW_TRY(sow_arena_new(&arena));
     const char **names = sow_arena_take(arena, (size_t)count + 1, sizeof *names), *near = NULL;
     for (int64_t i = 0; names && i < count; i++) names[i] = sow_state_entry(state, i)->name;
     if (names) near = sow_nearest(pattern, names, (int)count);
-    sow_status status = near       ? sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; did you mean %s?", pattern, near)
-                        : count > 0 ? sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; there are %lld, such as %s and %s", pattern, (long long)count,
-                                               sow_state_entry(state, 0)->name, sow_state_entry(state, count - 1)->name)
-                                    : sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s': there are none", pattern);
     sow_arena_free(arena);
-    return status;
+    if (near) return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; did you mean %s?", pattern, near);
+    if (count == 0) return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s': there are none", pattern);
+    return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; there are %lld, such as %s and %s", pattern, (long long)count,
+                    sow_state_entry(state, 0)->name, sow_state_entry(state, count - 1)->name);
 }
 
 /* Gives the tensors that no earlier rule took to rule number r. */
