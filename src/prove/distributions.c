@@ -106,6 +106,19 @@ double sow_chi2_p(double x, double df) {
     return front * value;
 }
 
+double sow_chi2_quantile(double p, double df) {
+    double low = 0, high = 1;
+    if (!(p > 0)) return 0;
+    if (p >= 1) return INFINITY;
+    while (sow_chi2_p(high, df) > 1 - p && high < 1e300) low = high, high *= 2;
+    for (int i = 0; i < BISECTIONS; i++) {
+        double middle = low + (high - low) / 2;
+        if (sow_chi2_p(middle, df) > 1 - p) low = middle;
+        else high = middle;
+    }
+    return low + (high - low) / 2;
+}
+
 /* ---- power ---- */
 
 static double normal_cdf(double z) {
@@ -131,6 +144,23 @@ double sow_t_power(int n, double effect_in_sd, double alpha, int sides) {
     double df = n - 1, shift = effect_in_sd * sqrt(n), critical = sow_t_quantile(1 - alpha / sides, df);
     double power = noncentral_tail(critical, df, shift);
     return sides == 2 ? power + noncentral_tail(critical, df, -shift) : power;
+}
+
+int sow_seeds_needed(double effect_in_sd, double alpha, int sides, double power) {
+    enum { MOST = 100000 };
+    int low = 1, high = 2; /* power grows with n */
+    while (high < MOST && sow_t_power(high, effect_in_sd, alpha, sides) < power) low = high, high *= 2;
+    if (high > MOST) high = MOST;
+    while (high - low > 1) {
+        int middle = low + (high - low) / 2;
+        if (sow_t_power(middle, effect_in_sd, alpha, sides) < power) low = middle;
+        else high = middle;
+    }
+    return high;
+}
+
+double sow_sd_limit(double sd, int n, double level) {
+    return n < 2 ? INFINITY : sd * sqrt((n - 1) / sow_chi2_quantile(1 - level, n - 1));
 }
 
 double sow_failure_bound(int failures, int n, double level) {

@@ -52,8 +52,8 @@ static const char *const texts[STATEMENTS] = {
     [END_ATTEMPT] = "UPDATE attempt SET ended=?3,outcome=?4,code=?5,log=?6 WHERE cell=?1 AND attempt=?2",
     [BLOCK_CELL] = "UPDATE cell SET state='failed' WHERE id=?1",
     [INSERT_VALUE] = "INSERT OR REPLACE INTO curve(cell,attempt,metric,step,value) VALUES(?1,?2,?3,?4,?5)",
-    [SELECT_CURVE] = "SELECT metric,step,value FROM curve WHERE (cell,attempt) IN"
-                     " (SELECT id,attempt FROM cell WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4 AND state=?5) ORDER BY metric,step",
+    [SELECT_CURVE] = ("SELECT metric,step,value FROM curve WHERE (cell,attempt) IN"
+                      " (SELECT id,attempt FROM cell WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4 AND state=?5) ORDER BY metric,step"),
     [SET_SCORE] = "UPDATE cell SET score=?5,test=?6 WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4",
     [SET_VERDICT] = "INSERT OR REPLACE INTO verdict(plan,arm,verdict,n,effect,low,high,p,detail) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
 };
