@@ -1,0 +1,183 @@
+"""Speed of Sow against PyTorch on this machine: medians of interleaved pairs in one run, as a table and a JSON file.
+
+Run by `make bench`. Environment: SOW (the command), BENCH_PROGRAMS (folder of the built C programs), LONG=1 (slow
+peers too), FORCE=1 (run although the machine is busy). Every row: name, ours, peer, ratio, goal, unit, note.
+"""
+import argparse, json, os, platform, resource, statistics, subprocess, sys, tempfile, time
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+PROGRAMS = os.environ.get("BENCH_PROGRAMS", "build/bench")
+SOW = os.environ.get("SOW", "build/sow")
+PAIRS = 7
+rows = []
+
+
+def busy_share(seconds=1.0):
+    """Share of the processors that others use."""
+    def read():
+        with open("/proc/stat") as f:
+            values = [int(v) for v in f.readline().split()[1:9]]
+        return sum(values), values[3] + values[4]
+    a, b = read(), (time.sleep(seconds), read())[1]
+    return 1 - (b[1] - a[1]) / max(1, b[0] - a[0])
+
+
+def ours(program, *arguments):
+    out = subprocess.run([os.path.join(PROGRAMS, program), *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def pairs(left, right, count=PAIRS):
+    """Medians of two measurements taken in turn, and of their ratio right/left."""
+    a, b = [], []
+    for _ in range(count):
+        a.append(left())
+        b.append(right())
+    return statistics.median(a), statistics.median(b), statistics.median(y / x for x, y in zip(a, b))
+
+
+def row(name, mine, peer, ratio, goal, unit, note=""):
+    rows.append({"name": name, "ours": mine, "peer": peer, "ratio": ratio, "goal": goal, "unit": unit, "note": note})
+    shown = [f"{v:.4g}" if isinstance(v, float) else "-" if v is None else str(v) for v in (mine, peer, ratio)]
+    print(f"{name:44} {shown[0]:>9} {shown[1]:>9} {unit:6} {shown[2]:>7}  {goal:10} {note}", flush=True)
+
+
+def lenet(threads, fused, mask=False):
+    """A PyTorch LeNet-300-100 training step; returns a function that measures its median seconds."""
+    import torch
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(784, 300), torch.nn.ReLU(), torch.nn.Linear(300, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
+    x, y = torch.rand(60, 784), torch.arange(60) % 10
+    optimizer = torch.optim.Adam(net.parameters(), lr=1.2e-3, fused=True if fused else None)
+
+    def step():
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    def measure(seconds=0.6):
+        torch.set_num_threads(threads)
+        for _ in range(20):
+            step()
+        times, begin = [], time.perf_counter()
+        while time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            for _ in range(20):
+                step()
+            times.append((time.perf_counter() - start) / 20)
+        return statistics.median(times)
+    return measure
+
+
+def resnet20(threads):
+    """A PyTorch ResNet-20 (1x1 shortcuts) training step, CIFAR shapes, batch 128, momentum, channels-last."""
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+
+    class Block(nn.Module):
+        def __init__(self, inputs, outputs, stride):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+            self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+            self.down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)) if stride != 1 or inputs != outputs else None
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(x)))))
+            return torch.relu_(y + (self.down(x) if self.down else x))
+    widths = [16] * 4 + [32] * 3 + [64] * 3
+    layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
+    layers += [Block(widths[i], widths[i + 1], 2 if widths[i + 1] != widths[i] else 1) for i in range(9)]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)).to(memory_format=torch.channels_last)
+    x, y = torch.rand(128, 3, 32, 32).to(memory_format=torch.channels_last), torch.arange(128) % 10
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+    def measure(steps=4):
+        torch.set_num_threads(threads)
+        times = []
+        for i in range(steps + 1):
+            start = time.perf_counter()
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[1:])
+    return measure
+
+
+def two_at_once():
+    """Steps a second of two one-thread trainings side by side."""
+    command = [os.path.join(PROGRAMS, "steps"), "step", "1", "0.8"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    return 1 / sum(1 / json.loads(p.communicate()[0])["seconds"] for p in both)
+
+
+def dense_rows():
+    peak = lambda: ours("steps", "sgemm", 1, 1)["gflops"]
+    one = lambda: ours("steps", "step", 1, 0.6)["seconds"]
+    us = lambda v: v * 1e6
+    example, top = ours("steps", "step", 1, 0.6), statistics.median(peak() for _ in range(3))
+    share = f"{100 * example['gflops'] / top:.0f} % of sgemm's {top:.0f} GF/s, peak {example['peak_mib']:.0f} MiB"
+    for threads, fused, goal, name in ((1, False, ">= 3", "default Adam"), (1, True, ">= 2.5", "fused Adam"), (2, False, "-", "default Adam, PyTorch on 2 threads")):
+        a, b, r = pairs(one, lenet(threads, fused))
+        row(f"LeNet step, 1 thread, against {name}", us(a), us(b), r, goal, "us", share if threads == 1 else "")
+    a, b, r = pairs(two_at_once, lenet(2, False))
+    row("LeNet, two side by side, against 2 threads", us(a), us(b), r, ">= 4", "us", "a step, both trainings counted")
+    a, b, r = pairs(one, lambda: ours("steps", "masked", 1, 0.6)["seconds"])
+    row("LeNet step with a mask over one without", us(b), us(a), r, "<= 1.05", "us")
+    a, b, r = pairs(lambda: ours("steps", "hand", 1, 0.6)["seconds"], one)
+    row("LeNet step on the tape over one by hand", us(b), us(a), r, "<= 1.05", "us")
+    a, b, r = pairs(lambda: 1 / ours("steps", "gemm", 1, 0.6)["gflops"], lambda: 1 / peak())
+    row("matmul 1024x576x1536 over sgemm 2048^3", 1 / a, 1 / b, r, ">= 0.9", "GF/s")
+    for what, settings in (("batch", [(60, 300, 2), (120, 300, 2), (240, 300, 2), (480, 300, 2)]), ("width", [(60, 300, 2), (60, 600, 2), (60, 1200, 2)]), ("depth", [(60, 300, 2), (60, 300, 4), (60, 300, 8)])):
+        found = [ours("steps", "step", 1, 0.5, *s) for s in settings]
+        row(f"step growing with {what}", us(found[-1]["seconds"]), us(found[0]["seconds"]), found[-1]["seconds"] / found[0]["seconds"], "-", "us",
+            ", ".join(f"{s[('batch', 'width', 'depth').index(what)]}: {us(f['seconds']):.0f}" for s, f in zip(settings, found)))
+
+
+def resnet_rows():
+    for threads, goal in ((2, ">= 1.2"), (1, "-")):
+        example = ours("resnet", threads, 5)
+        a, b, r = pairs(lambda: ours("resnet", threads, 5)["ms"] / 1000, resnet20(threads), 5)
+        row(f"ResNet-20 step, {threads} thread{'s' if threads > 1 else ''}", a * 1000, b * 1000, r, goal, "ms", f"{31 / a:.0f} GF/s, peak {example.get('peak_mib', float('nan')):.0f} MiB" if a else "")
+
+
+def command_rows():
+    def run(*command):
+        start = time.perf_counter()
+        subprocess.run([SOW, *command], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return time.perf_counter() - start
+    row("start-up of `sow list`", statistics.median(run("list") for _ in range(21)) * 1000, None, None, "< 20", "ms")
+    def study(slots):
+        with tempfile.TemporaryDirectory() as folder:
+            return run("study", "lottery-ticket", "--scale", "smoke", "--slots", str(slots), "--out", os.path.join(folder, "s"), "--quiet")
+    a, b, r = pairs(lambda: study(2), lambda: study(1), 3)
+    row("study's cells, two side by side over in turn", a, b, r, ">= 1.8", "s")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", default="build/bench.json")
+    options = parser.parse_args()
+    load = busy_share()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {100 * load:.0f} % busy with other work")
+    if load > 0.08 and not os.environ.get("FORCE"):
+        sys.exit("bench: the machine is busy; figures would be worthless (FORCE=1 measures all the same)")
+    with open("/proc/cpuinfo") as f:
+        model = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), "")
+    version = subprocess.run([SOW, "--version"], capture_output=True, text=True).stdout.strip()
+    import torch
+    print(version, f"PyTorch {torch.__version__}", sep="\n")
+    print(f"{'work':44} {'ours':>9} {'peer':>9} {'unit':6} {'ratio':>7}  {'goal':10} note")
+    dense_rows()
+    resnet_rows()
+    command_rows()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the peer's process: {peak:.0f} MiB")
+    with open(options.out + ".part", "w") as f:
+        json.dump({"machine": model, "cores": os.cpu_count(), "sow": version, "torch": torch.__version__, "peer_peak_mib": peak, "rows": rows}, f, indent=1)
+    os.replace(options.out + ".part", options.out)
+    print("written:", options.out)
+
+
+main()
