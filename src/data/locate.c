@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/locate.h"
+#include "sow/fetch.h"
 #include "sow/file.h"
 
 sow_status sow_cache_folder(sow_arena *arena, char **folder) {
@@ -30,9 +31,11 @@ sow_status sow_data_locate(sow_arena *arena, const char *name, char **folder) {
     if (!*folder && sow_cache_folder(arena, &cache) == SOW_OK) SOW_TRY(try_root(arena, cache, name, folder));
     if (!*folder) SOW_TRY(try_root(arena, "/usr/share/datasets", name, folder));
     if (*folder) return SOW_OK;
-    if (strcmp(name, "fashion-mnist") == 0)
-        return sow_fail(SOW_E_NOT_FOUND, "fashion-mnist is not on this machine: install the Debian package dataset-fashion-mnist (sow fetch fashion-mnist)");
-    if (strcmp(name, "mnist") == 0)
-        return sow_fail(SOW_E_NOT_FOUND, "mnist is not on this machine: run \"sow fetch mnist\", or put its four IDX files into a folder and give that");
+    for (const sow_carrier *c = sow_carriers(); c->name; c++) {
+        if (strcmp(c->name, name) != 0) continue;
+        if (c->client == SOW_CLIENT_APT)
+            return sow_fail(SOW_E_NOT_FOUND, "%s is not on this machine: install the Debian package %s (\"sow fetch %s\")", name, c->package, name);
+        return sow_fail(SOW_E_NOT_FOUND, "%s is not on this machine: run \"sow fetch %s\", or put its files into a folder %s in $SOW_DATA", name, name, name);
+    }
     return sow_fail(SOW_E_NOT_FOUND, "%s: no such file or folder, and no known data set of that name", name);
 }
