@@ -48,10 +48,14 @@ sow_tensor sow_tensor_of(void *data, sow_dtype dtype, int rank, const int64_t *s
 
 sow_status sow_shape_count(int rank, const int64_t *shape, int64_t *out) {
     if (rank < 0 || rank > SOW_RANK_MAX) return sow_fail(SOW_E_SHAPE, "%d dimensions, at most %d are supported", rank, SOW_RANK_MAX);
-    int64_t count = 1;
-    for (int i = 0; i < rank; i++) SOW_TRY(sow_multiply(count, shape[i], &count));
-    if (count > INT64_MAX / 16) return sow_fail(SOW_E_RANGE, "a tensor of %lld elements is out of range", (long long)count);
-    *out = count;
+    int64_t product = 1; /* a zero counts as one: strides are products of the other sizes */
+    bool empty = false;
+    for (int i = 0; i < rank; i++) {
+        SOW_TRY(sow_multiply(product, shape[i] == 0 ? 1 : shape[i], &product));
+        empty |= shape[i] == 0;
+    }
+    if (product > INT64_MAX / 16) return sow_fail(SOW_E_RANGE, "a tensor of %lld elements is out of range", (long long)product);
+    *out = empty ? 0 : product;
     return SOW_OK;
 }
 
