@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "sow/log.h"
-#include "sow/weights.h"
+#include "starts/weights/classic.h"
 
 typedef struct lsuv {
     const sow_lsuv_config *config;
@@ -15,16 +15,6 @@ typedef struct lsuv {
     int round;
     int64_t changed; /* layers scaled in this round */
 } lsuv;
-
-/* Variance over all elements, in f64. */
-static double variance(sow_tensor y) {
-    int64_t n = sow_count(y);
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) sum += sow_at(y, i);
-    double mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) squares += (sow_at(y, i) - mean) * (sow_at(y, i) - mean);
-    return squares / (double)n;
-}
 
 static void scale_weight(sow_tensor w, double factor) {
     for (int64_t i = 0, n = sow_count(w); i < n; i++) sow_put(w, i, sow_at(w, i) * factor);
@@ -48,13 +38,15 @@ static sow_var at_site(void *user, sow_tape *tape, const char *site, sow_var x, 
     int length = snprintf(name, sizeof name, "%s.weight", site);
     const sow_entry *weight = length > 0 && (size_t)length < sizeof name ? sow_state_find(l->model->state, name) : NULL;
     if (!weight || weight->role != SOW_ROLE_WEIGHT) return y;
-    double v = variance(sow_value(y));
+    double mean, sd, v;
     sow_lsuv_layer *layer;
-    sow_status status = record(l, site, v, &layer);
+    sow_status status = classic_measure(site, sow_value(y), &mean, &sd);
+    v = sd * sd;
+    if (status == SOW_OK) status = record(l, site, v, &layer);
     if (status != SOW_OK) return sow_tape_fail(tape, status);
     layer->after = v;
     if (fabs(v - 1) < l->config->tolerance || l->round == l->config->rounds) return y;
-    if (!(v > 0) || !isfinite(v))
+    if (!(v > 0))
         return sow_tape_fail(tape, sow_fail(SOW_E_NUMBER, "lsuv: the outputs of '%s' have variance %g over the batch, expected more than 0: fill its weights first", site, v));
     l->changed++;
     scale_weight(weight->value, 1 / sqrt(v));
@@ -70,7 +62,7 @@ static sow_status settle(lsuv *l, sow_tape *tape, sow_tensor inputs) {
         sow_tape_random(tape, l->config->seed, 0);
         l->model->forward(tape, l->model->state, l->model, sow_constant(tape, inputs));
         SOW_TRY(sow_tape_status(tape));
-        sow_progress("lsuv", l->round + 1, l->config->rounds + 1);
+        sow_progress("lsuv rounds", l->round + 1, 0);
     } while (l->changed > 0 && l->round++ < l->config->rounds);
     for (int64_t i = 0; i < l->count; i++)
         if (!(fabs(l->layers[i].after - 1) < l->config->tolerance))
