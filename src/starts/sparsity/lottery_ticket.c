@@ -87,7 +87,7 @@ static const sow_option control_options[] = {
     PATH_OPTION("ticket", "folder made by find", SOW_OPTION_REQUIRED),
     {"round", 0, SOW_TYPE_INT, NULL, 0, TICKET_ROUNDS_MAX, NULL, NULL, "which round's mask; default the last", 0},
     {"kind", 0, SOW_TYPE_CHOICE, NULL, 0, 0, "reinit|random-mask|resample|noise|prune-at-init", NULL, "which control", SOW_OPTION_REQUIRED},
-    {"c", 0, SOW_TYPE_REAL, "1", 0, 1000, NULL, "sd", "size of noise, in standard deviations of a layer", 0},
+    {"c", 0, SOW_TYPE_REAL, NULL, 0, 1000, NULL, "sd", "size of noise, in standard deviations of a layer; default 1", 0},
     SOW_OPTION_FLAG("keep-signs", "resample from values of the same sign"),
     SOW_OPTION_TEXT("scheme", "xavier-normal", "distribution of fresh values: any scheme of `sow classic`"),
     SOW_OPTION_SEED,

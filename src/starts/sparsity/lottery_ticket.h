@@ -52,6 +52,8 @@ char *ticket_mask_file(sow_arena *arena, const char *folder, int round);
 sow_status ticket_save_mask(const char *path, const sow_mask *mask, const char *passport);
 sow_status ticket_load_mask(sow_arena *arena, const char *path, sow_mask *out);
 
+/* Sets an option that the user has not, so that passports show what was used. */
+void ticket_set_default(sow_call *call, const char *option, const char *value);
 /* json_object_set_new with a status. */
 sow_status ticket_set(json_t *object, const char *key, json_t *value);
 

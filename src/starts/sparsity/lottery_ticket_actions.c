@@ -140,12 +140,13 @@ sow_status ticket_open(sow_arena *arena, const char *folder, int round, ticket_f
     return SOW_OK;
 }
 
-static sow_status control_of(const sow_call *call, sow_control *out) {
+static sow_status control_of(sow_call *call, sow_control *out) {
     sow_scheme scheme;
     SOW_TRY(sow_control_parse(sow_text(call, "kind"), &out->kind));
     SOW_TRY(sow_scheme_parse(sow_text(call, "scheme"), &scheme));
     out->init = sow_init_defaults(scheme);
-    out->c = sow_real(call, "c");
+    if (out->kind == SOW_CONTROL_NOISE) ticket_set_default(call, "c", "1");
+    out->c = sow_text(call, "c") ? sow_real(call, "c") : 0;
     out->keep_signs = sow_flag(call, "keep-signs");
     out->seed = (uint64_t)sow_int(call, "seed");
     if (sow_given(call, "c") && out->kind != SOW_CONTROL_NOISE)

@@ -30,7 +30,7 @@ static const recipe recipes[] = {
 };
 
 /* Sets an option that the user has not, so that passports show what was used. */
-static void set_default(sow_call *call, const char *option, const char *value) {
+void ticket_set_default(sow_call *call, const char *option, const char *value) {
     for (int i = 0; call->action->options[i].name; i++)
         if (!strcmp(call->action->options[i].name, option) && !call->values[i] && value) call->values[i] = value;
 }
@@ -39,7 +39,7 @@ static sow_status set_milestones(sow_call *call, const recipe *r) {
     if (r->milestones[0] == 0 || sow_text(call, "schedule")) return SOW_OK;
     double steps = (double)sow_int(call, "steps");
     const char *text = sow_arena_format(call->arena, "multistep:%.0f,%.0f", r->milestones[0] * steps, r->milestones[1] * steps);
-    set_default(call, "schedule", text);
+    ticket_set_default(call, "schedule", text);
     return text ? SOW_OK : SOW_E_MEMORY;
 }
 
@@ -51,24 +51,24 @@ sow_status ticket_apply_recipe(sow_call *call) {
     if (!r && arch && sow_given(call, "preset"))
         return sow_fail(SOW_E_ARGUMENT, "--preset %s has no recipe for %s; give --steps, --optimizer, --lr ... instead", preset, arch);
     if (!r) {
-        set_default(call, "rate", "0.2");
+        ticket_set_default(call, "rate", "0.2");
         return SOW_OK;
     }
-    if (!sow_text(call, "rate") && r->global) set_default(call, "global", "true");
-    set_default(call, "rate", r->rate);
-    set_default(call, "steps", r->steps);
-    set_default(call, "batch", r->batch);
+    if (!sow_text(call, "rate") && r->global) ticket_set_default(call, "global", "true");
+    ticket_set_default(call, "rate", r->rate);
+    ticket_set_default(call, "steps", r->steps);
+    ticket_set_default(call, "batch", r->batch);
     /* a rate of another optimiser would not fit */
     if (sow_given(call, "optimizer") && strcmp(sow_text(call, "optimizer"), r->optimizer) && !sow_given(call, "lr"))
         return sow_fail(SOW_E_ARGUMENT, "--optimizer %s needs its --lr: the recipe's %s is for %s", sow_text(call, "optimizer"), r->lr, r->optimizer);
-    if (!sow_given(call, "optimizer")) set_default(call, "momentum", r->momentum);
-    set_default(call, "optimizer", r->optimizer);
-    set_default(call, "lr", r->lr);
-    set_default(call, "weight-decay", r->weight_decay);
-    set_default(call, "augment", r->augment);
-    set_default(call, "normalisation", r->normalisation);
-    set_default(call, "val", r->val);
-    set_default(call, "evaluate-every", "100");
+    if (!sow_given(call, "optimizer")) ticket_set_default(call, "momentum", r->momentum);
+    ticket_set_default(call, "optimizer", r->optimizer);
+    ticket_set_default(call, "lr", r->lr);
+    ticket_set_default(call, "weight-decay", r->weight_decay);
+    ticket_set_default(call, "augment", r->augment);
+    ticket_set_default(call, "normalisation", r->normalisation);
+    ticket_set_default(call, "val", r->val);
+    ticket_set_default(call, "evaluate-every", "100");
     return set_milestones(call, r);
 }
 
