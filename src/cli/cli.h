@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#include "sow/data.h"
 #include "sow/method.h"
+#include "sow/nn.h"
 #include "sow/study.h"
 
 /* ---- the tables (methods.c) ---- */
@@ -27,6 +27,8 @@ sow_status cli_run(sow_call *call);
 
 /* --input CxHxW and --classes N of an action that has them; 0 where not given. */
 sow_status cli_geometry(const sow_call *call, sow_geometry *out);
+/* sow_model_new, with an unknown name as a wrong --arch. */
+sow_status cli_model(const char *arch, const sow_geometry *geometry, sow_model **out);
 
 /* ---- faces of the tables (help.c, man.c) ---- */
 

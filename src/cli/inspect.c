@@ -139,6 +139,27 @@ static sow_status inspect_npy(sow_call *call, const char *path) {
     return put_array(call, rows, sow_path_name(path), t);
 }
 
+static sow_status put_npz(sow_call *call, const sow_npz *npz) {
+    json_t *rows;
+    SOW_TRY(begin_arrays(call, "npz", &rows));
+    for (int64_t i = 0; i < sow_npz_count(npz); i++) {
+        sow_mark mark = sow_arena_mark(call->arena);
+        sow_tensor t;
+        SOW_TRY(sow_npz_read(npz, call->arena, sow_npz_name(npz, i), &t));
+        SOW_TRY(put_array(call, rows, sow_npz_name(npz, i), t));
+        sow_arena_release(call->arena, mark);
+    }
+    return SOW_OK;
+}
+
+static sow_status inspect_npz(sow_call *call, const char *path) {
+    sow_npz *npz;
+    SOW_TRY(sow_npz_open(path, &npz));
+    sow_status status = put_npz(call, npz);
+    sow_npz_close(npz);
+    return status;
+}
+
 static sow_status inspect_image(sow_call *call, const char *path) {
     json_t *rows;
     sow_tensor t;
@@ -168,7 +189,7 @@ static json_t *cell_value(const char *text) {
     return isfinite(number) ? json_real(number) : json_string(text);
 }
 
-/* Rows become objects; empty cells are left out. */
+/* Rows become objects, empty cells null. */
 static sow_status read_table(sow_call *call, const char *path, json_t *rows) {
     sow_table table;
     SOW_TRY(sow_table_read(call->arena, path, &table));
@@ -179,10 +200,52 @@ static sow_status read_table(sow_call *call, const char *path, json_t *rows) {
         int failed = json_array_append_new(rows, row);
         for (int64_t c = 0; c < table.columns && !failed; c++) {
             const char *cell = sow_table_cell(&table, r, c);
-            if (*cell) failed = json_object_set_new(row, table.names[c], cell_value(cell));
+            failed = json_object_set_new(row, table.names[c], *cell ? cell_value(cell) : json_null());
         }
         if (failed) return sow_fail(SOW_E_FORMAT, "%s: row %lld is not UTF-8", path, (long long)r + 1);
     }
+    return SOW_OK;
+}
+
+/* A column's numbers into `values`; false where a cell is text (empty cells are passed over). */
+static bool numbers_of(const sow_table *table, int64_t column, double *values, int64_t *count) {
+    *count = 0;
+    for (int64_t r = 0; r < table->rows; r++) {
+        const char *cell = sow_table_cell(table, r, column);
+        char *behind;
+        if (!*cell) continue;
+        values[*count] = strtod(cell, &behind);
+        if (behind == cell || *behind) return false;
+        ++*count;
+    }
+    return *count > 0;
+}
+
+static sow_status put_column(sow_call *call, const sow_table *table, int64_t column, double *values, json_t *rows) {
+    char number[32];
+    const char *name = table->names ? table->names[column] : number;
+    int64_t count;
+    tensor_summary summary = {0};
+    json_t *row;
+    snprintf(number, sizeof number, "%lld", (long long)column);
+    bool numeric = numbers_of(table, column, values, &count);
+    sow_tensor t = SOW_TENSOR(values, SOW_F64, numeric ? count : table->rows);
+    if (numeric) SOW_TRY(inspect_summarise(call->arena, t, &summary));
+    SOW_TRY(inspect_row(call, name, t, &summary, &row));
+    json_object_set_new(row, "dtype", json_string(numeric ? "number" : "text"));
+    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+static sow_status inspect_csv(sow_call *call, const char *path) {
+    sow_table table;
+    double *values;
+    json_t *rows = json_array();
+    SOW_TRY(inspect_put(call, "format", json_string("table")));
+    SOW_TRY(inspect_put(call, "columns", rows));
+    SOW_TRY(sow_table_read(call->arena, path, &table));
+    SOW_TRY(inspect_put(call, "rows", json_integer(table.rows)));
+    SOW_TRY(SOW_NEW(call->arena, values, table.rows));
+    for (int64_t c = 0; c < table.columns; c++) SOW_TRY(put_column(call, &table, c, values, rows));
     return SOW_OK;
 }
 
@@ -304,10 +367,11 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     SOW_TRY(read_start(path, start, &size));
     if (ends_with(path, ".safetensors") || ends_with(path, ".index.json")) return inspect_safetensors(call, path);
     if (size >= 6 && memcmp(start, "\x93NUMPY", 6) == 0) return inspect_npy(call, path);
+    if (size >= 4 && memcmp(start, "PK\3\4", 4) == 0) return inspect_npz(call, path);
     if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0)) return inspect_image(call, path);
     if (ends_with(path, ".json")) return inspect_json(call, path);
-    if (ends_with(path, ".csv")) return inspect_data(call, path);
-    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, PNG, JPEG, CSV or JSON", path);
+    if (ends_with(path, ".csv") || ends_with(path, ".tsv") || ends_with(path, ".csv.gz")) return inspect_csv(call, path);
+    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);
 }
 
 static sow_status run_inspect(sow_call *call) {

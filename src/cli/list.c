@@ -70,7 +70,7 @@ static sow_status list_model(sow_call *call, const char *arch) {
     sow_geometry geometry = {0};
     sow_model *model;
     SOW_TRY(cli_geometry(call, &geometry));
-    SOW_TRY(sow_model_new(arch, &geometry, &model));
+    SOW_TRY(cli_model(arch, &geometry, &model));
     sow_status status = describe_model(call, model);
     sow_model_free(model);
     return status;

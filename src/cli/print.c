@@ -145,7 +145,6 @@ static sow_status print_pair(FILE *out, sow_arena *arena, const char *key, const
 
 static sow_status print_member(FILE *out, sow_arena *arena, const char *key, const json_t *value) {
     if (is_table(value)) {
-        fputc('\n', out);
         print_key(out, key);
         fputs("\n", out);
         return print_table(out, arena, value);
@@ -176,8 +175,11 @@ static void print_files(FILE *out, const json_t *files) {
 sow_status cli_print_result(FILE *out, sow_arena *arena, const json_t *result) {
     const char *key;
     json_t *value;
+    bool first = true;
     json_object_foreach((json_t *)result, key, value) {
         if (strcmp(key, "files") == 0 || strcmp(key, "next") == 0 || strcmp(key, "text") == 0) continue;
+        if (is_table(value) && !first) fputc('\n', out);
+        first = false;
         SOW_TRY(print_member(out, arena, key, value));
     }
     /* "text" is for people already: a rendered page, a script */

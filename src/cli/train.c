@@ -18,7 +18,8 @@ typedef struct job {
     sow_model *model;
     sow_mask mask;
     sow_training training;
-    const char *folder, *out_state;
+    const char *folder, *out_state, *save_state;
+    int64_t save_step; /* -1: none */
     bool records;
 } job;
 
@@ -56,6 +57,8 @@ static const sow_option options[] = {
     {"checkpoint-every", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps", "between checkpoints in the run folder; 0: none", SOW_OPTION_NO_PASSPORT},
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "run folder: final.safetensors, curve.csv, run.json, checkpoint.safetensors", SOW_OPTION_NO_PASSPORT},
     {"out-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the trained weights to this file", SOW_OPTION_NO_PASSPORT},
+    {"save-step", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "steps", "after which --save-state is written; 0: before the first", SOW_OPTION_NO_PASSPORT},
+    {"save-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the weights of that step to this file, to rewind to", SOW_OPTION_NO_PASSPORT},
     {"records", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "print each evaluation as a JSON line, and no result: the contract of trainers", SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_RESUME,
     SOW_OPTION_FORCE,
@@ -106,9 +109,12 @@ static sow_status check_outputs(job *j) {
     if (!j->folder && !j->out_state) return sow_fail(SOW_E_ARGUMENT, "missing -o (--out), the run folder, or --out-state, a file for the trained weights");
     if (!j->folder && (j->training.resume || j->training.checkpoint_every > 0))
         return sow_fail(SOW_E_ARGUMENT, "--resume and --checkpoint-every need a run folder (-o)");
+    if ((j->save_step >= 0) != (j->save_state != NULL)) return sow_fail(SOW_E_ARGUMENT, "--save-step and --save-state belong together");
+    if (j->save_step > j->training.steps)
+        return sow_fail(SOW_E_ARGUMENT, "--save-step: found %lld, expected at most --steps %lld", (long long)j->save_step, (long long)j->training.steps);
+    if (j->save_state) SOW_TRY(sow_check_output(j->call, j->save_state));
     if (j->folder) SOW_TRY(sow_check_output(j->call, j->folder));
-    if (j->out_state) SOW_TRY(sow_check_output(j->call, j->out_state));
-    return j->folder ? sow_make_folder(j->folder) : SOW_OK;
+    return j->out_state ? sow_check_output(j->call, j->out_state) : SOW_OK;
 }
 
 /* ---- data, model, start ---- */
@@ -174,10 +180,11 @@ static sow_status prepare(job *j) {
     SOW_TRY(read_training(j));
     SOW_TRY(check_outputs(j));
     SOW_TRY(open_data(j));
-    SOW_TRY(sow_model_new(sow_text(j->call, "arch"), &j->data->geometry, &j->model));
+    SOW_TRY(cli_model(sow_text(j->call, "arch"), &j->data->geometry, &j->model));
     j->model->dropout = sow_real(j->call, "dropout");
     SOW_TRY(make_start(j));
-    return bind_mask(j);
+    SOW_TRY(bind_mask(j));
+    return j->folder ? sow_make_folder(j->folder) : SOW_OK; /* last, so that a refused training leaves nothing */
 }
 
 /* ---- records and files ---- */
@@ -290,9 +297,19 @@ static void record_divergence(const job *j) {
     fflush(stdout);
 }
 
+/* Weights to rewind to: an intermediate of the caller's, so without a passport. */
+static sow_status save_at_step(void *user, int64_t step, sow_state *state) {
+    job *j = user;
+    if (step != j->save_step) return SOW_OK;
+    SOW_TRY(sow_save_state(j->save_state, state, NULL));
+    return sow_wrote(j->call, j->save_state);
+}
+
 static sow_status train(job *j) {
     SOW_TRY(prepare(j));
     j->training.evaluated = print_record;
+    j->training.stepped = save_at_step;
+    SOW_TRY(save_at_step(j, 0, j->model->state));
     sow_status status = sow_train(j->call->arena, &j->training, j->model, j->data);
     if (status == SOW_E_NUMBER) record_divergence(j);
     SOW_TRY(status);
@@ -302,7 +319,10 @@ static sow_status train(job *j) {
 }
 
 static sow_status run_train(sow_call *call) {
-    job j = {.call = call, .folder = sow_text(call, "out"), .out_state = sow_text(call, "out-state"), .records = sow_flag(call, "records")};
+    job j = {
+        .call = call, .folder = sow_text(call, "out"), .out_state = sow_text(call, "out-state"), .records = sow_flag(call, "records"),
+        .save_state = sow_text(call, "save-state"), .save_step = sow_text(call, "save-step") ? sow_int(call, "save-step") : -1,
+    };
     sow_status status = train(&j);
     sow_model_free(j.model);
     sow_data_free(j.data);
