@@ -1,6 +1,7 @@
 /* The identity of a plan, and where two plans part. */
 #include "run/plan.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 
 sow_status sow_plan_canonical(sow_arena *arena, const char *json, const char **canonical, char id[65]) {
     json_error_t error;
+    errno = 0; /* jansson does not always say that memory was short */
     json_t *plan = json_loads(json, JSON_REJECT_DUPLICATES, &error);
+    if (!plan && errno == ENOMEM) return sow_fail(SOW_E_MEMORY, "plan: out of memory");
     if (!plan) return sow_fail(SOW_E_ARGUMENT, "plan: line %d: %s", error.line, error.text);
     bool object = json_is_object(plan);
     char *text = json_dumps(plan, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);

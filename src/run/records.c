@@ -2,6 +2,7 @@
 #include "run/records.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <strings.h>
@@ -62,14 +63,22 @@ static bool mark_tokens(const char *line, char *to) {
     return any;
 }
 
-static json_t *parse(const char *line, json_error_t *error) {
-    json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, error);
-    if (object) return object;
+/* *object NULL: no JSON. jansson does not always say that memory was short; errno does. */
+static sow_status load(const char *text, json_t **object, json_error_t *error) {
+    errno = 0;
+    *object = json_loads(text, JSON_REJECT_DUPLICATES, error);
+    return *object || errno != ENOMEM ? SOW_OK : sow_fail(SOW_E_MEMORY, "a trainer's record: out of memory");
+}
+
+static sow_status parse(const char *line, json_t **object, json_error_t *error) {
+    SOW_TRY(load(line, object, error));
+    if (*object) return SOW_OK;
     /* Each token of at least three letters becomes the longer mark. */
     char *copy = sow_reallocate(NULL, (strlen(line) / SHORTEST_TOKEN + 1) * sizeof mark + SHORTEST_TOKEN);
-    if (copy && mark_tokens(line, copy)) object = json_loads(copy, JSON_REJECT_DUPLICATES, error);
+    if (!copy) return SOW_E_MEMORY;
+    sow_status status = mark_tokens(line, copy) ? load(copy, object, error) : SOW_OK;
     sow_release(copy);
-    return object;
+    return status;
 }
 
 static sow_status take_numbers(sow_reader *reader, json_t *object, int64_t step) {
@@ -87,7 +96,8 @@ static sow_status take_numbers(sow_reader *reader, json_t *object, int64_t step)
 static sow_status take_record(sow_reader *reader) {
     json_error_t error;
     char why[160];
-    json_t *object = parse(reader->line, &error);
+    json_t *object;
+    SOW_TRY(parse(reader->line, &object, &error));
     if (!object) {
         snprintf(why, sizeof why, "no JSON: %.100s", error.text);
         return bad_line(reader, why);

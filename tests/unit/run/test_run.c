@@ -2,6 +2,7 @@
 #include "run/trainers.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 static void a_good_trainer_is_done_and_its_curve_is_kept(void **state) {
     lab l;
@@ -315,6 +316,65 @@ static void done_cells_are_never_run_again(void **state) {
     lab_close(&l);
 }
 
+/* ---- what is said meanwhile ---- */
+
+static int warnings, progress_calls;
+static int64_t last_done, last_total;
+
+static void count_warning(void *user, sow_log_level level, const char *text) {
+    warnings += level == SOW_LOG_WARNING;
+}
+
+static void see_progress(void *user, const char *what, int64_t done, int64_t total) {
+    assert_string_equal(what, "toy");
+    assert_true(done >= last_done && done <= total);
+    last_done = done, last_total = total;
+    progress_calls++;
+}
+
+static void progress_counts_steps_and_bad_lines_are_warned_of(void **state) {
+    lab l;
+    sow_log_to(&(sow_log_sink){count_warning, see_progress, NULL});
+    lab_open(&l, new_folder());
+    l.runner.what = "toy";
+    for (uint64_t seed = 0; seed < 3; seed++)
+        lab_add(&l, "one", seed, "for i in 1 2 3 4; do echo \"{\\\"step\\\":${i}00,\\\"loss\\\":1}\"; sleep 0.12; done; seq 9 | sed 's/^/{bad/'")->steps = 400;
+    assert_int_equal(lab_run(&l), SOW_OK);
+    assert_int_equal(last_done, 1200);
+    assert_int_equal(last_total, 1200);
+    assert_in_range(progress_calls, 6, 40);
+    assert_int_equal(warnings, 3 * 5); /* five a cell, not nine */
+    sow_log_to(NULL);
+    lab_close(&l);
+}
+
+/* ---- a full disk ---- */
+
+/* The store may not grow: for SQLite that is a disk without room. In a child, since the limit stays. */
+static void a_full_disk_ends_the_run_and_it_resumes(void **state) {
+    const char *folder = new_folder();
+    if (fork() == 0) {
+        lab l;
+        lab_open(&l, folder);
+        for (uint64_t seed = 0; seed < 4; seed++) lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){200000, 200000});
+        sow_status status = lab_run(&l);
+        bool told = strstr(sow_message(), "sow.db: ") && l.cells[3].state != SOW_CELL_DONE;
+        lab_close(&l);
+        _exit(status == SOW_E_IO && told ? 0 : 1);
+    }
+    int status;
+    wait(&status);
+    assert_int_equal(status, 0);
+    lab l;
+    lab_open(&l, folder);
+    for (uint64_t seed = 0; seed < 4; seed++) lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
+    assert_int_equal(lab_run(&l), SOW_OK);
+    assert_string_equal(query(l.arena, folder, "SELECT count(*) FROM cell JOIN curve ON id=cell AND cell.attempt=curve.attempt WHERE state='done'"), "12000\n");
+    lab_close(&l);
+}
+
 static void on_alarm(int number) {
     sow_interrupt();
 }
@@ -387,6 +447,8 @@ int main(void) {
         cmocka_unit_test(results_do_not_depend_on_slots),
         cmocka_unit_test(two_slots_run_side_by_side),
         cmocka_unit_test(done_cells_are_never_run_again),
+        cmocka_unit_test(progress_counts_steps_and_bad_lines_are_warned_of),
+        cmocka_unit_test(a_full_disk_ends_the_run_and_it_resumes),
         cmocka_unit_test(an_interruption_stops_trainers_and_keeps_the_store),
         cmocka_unit_test(after_sigkill_no_trainer_is_left_and_the_store_opens),
     };
