@@ -334,5 +334,6 @@ sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const 
     if (sow_count(t) == 0) return SOW_OK;
     sow_status status = fill(rng, name, role, init, weight_fan_in, t);
     if (status != SOW_OK) return sow_fail_in(status, "'%s'", name);
-    return sow_require_finite(t, name); /* a value may be beyond the dtype's range */
+    status = sow_require_finite(t, name);
+    return status == SOW_OK ? SOW_OK : sow_fail_in(status, "%s gives values beyond %s", sow_scheme_name(init->scheme), sow_dtype_name(t.dtype));
 }

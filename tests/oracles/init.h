@@ -1,0 +1,176 @@
+/* What PyTorch 2.15.0 gave; written by init_oracle.py. Rows of one seed and dtype, and of one
+ * network, that follow each other were drawn one after another. */
+#include <stdint.h>
+
+#include "sow/tensor.h"
+
+/* samples: numbers 0, n/3 and n-1; hash: FNV-1a of all bytes, 0 where functions of the C library or LAPACK take part. */
+static const struct init_oracle {
+    uint64_t seed;
+    const char *text;
+    sow_dtype dtype;
+    int rank;
+    int64_t shape[4];
+    double samples[3];
+    uint64_t hash;
+} init_oracles[] = {
+    {0u, "uniform:low=-0.3,high=0.7", SOW_F32, 2, {5, 3}, {0x1.91eef80000000p-3, 0x1.5618b80000000p-2, -0x1.9087000000000p-8}, 0x9c5a0f9b8d38c480u},
+    {0u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {7}, {0x1.cb0ad00000000p-4, 0x1.95e82c0000000p-4, 0x1.5e619e0000000p-4}, 0},
+    {0u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {33}, {0x1.9074fc0000000p-4, 0x1.81ded40000000p-4, 0x1.db9b7a0000000p-4}, 0x94858e8c81434f03u},
+    {0u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F32, 2, {40, 3}, {-0x1.e969e00000000p-10, -0x1.9817780000000p-7, -0x1.209f2e0000000p-6}, 0x60146a6da9479685u},
+    {0u, "truncated-normal:low=1.5,high=3", SOW_F32, 1, {40}, {0x1.a7432e0000000p+0, 0x1.83fd520000000p+0, 0x1.a0ee860000000p+0}, 0},
+    {0u, "xavier-uniform:gain=1.6666666666666667", SOW_F32, 2, {30, 20}, {-0x1.a1b7aa0000000p-5, 0x1.a3bbec0000000p-3, -0x1.823c640000000p-3}, 0xb0579c859efd356bu},
+    {0u, "xavier-normal", SOW_F32, 4, {8, 3, 3, 3}, {0x1.67b7520000000p-4, -0x1.8e5b7c0000000p-5, 0x1.404e820000000p-4}, 0x73030af19429667au},
+    {0u, "kaiming-uniform:slope=0.2", SOW_F32, 2, {30, 20}, {-0x1.1627400000000p-3, -0x1.58c4920000000p-5, -0x1.ee30620000000p-3}, 0x05d97c16b5bc4f2fu},
+    {0u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F32, 4, {8, 3, 3, 3}, {0x1.e2a6ce0000000p-5, 0x1.f870b00000000p-7, 0x1.b44d840000000p-3}, 0xfa2710190b5e526cu},
+    {0u, "kaiming-normal:nonlinearity=selu", SOW_F32, 2, {2, 3}, {0x1.3dbcc60000000p+0, 0x1.2d37860000000p-2, 0x1.e2a09c0000000p-2}, 0},
+    {0u, "sparse:sparsity=0.7", SOW_F32, 2, {20, 9}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0xcfd0a6b25d06b85bu},
+    {0u, "orthogonal:gain=2", SOW_F32, 2, {6, 20}, {-0x1.2f92600000000p-1, -0x1.0bc9780000000p-3, -0x1.5292b80000000p-3}, 0},
+    {0u, "orthogonal", SOW_F32, 4, {12, 3, 1, 1}, {-0x1.173d800000000p-2, -0x1.77c66c0000000p-3, 0x1.fcad840000000p-3}, 0},
+    {0u, "eye", SOW_F32, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0xa27afc0e281f6508u},
+    {0u, "dirac:groups=2", SOW_F32, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x0f29475b5dc8a605u},
+    {0u, "constant:value=0.3", SOW_F32, 1, {4}, {0x1.3333340000000p-2, 0x1.3333340000000p-2, 0x1.3333340000000p-2}, 0x066a49f65218801du},
+    {0u, "normal", SOW_F32, 1, {1}, {-0x1.17b3a00000000p+0, -0x1.17b3a00000000p+0, -0x1.17b3a00000000p+0}, 0},
+    {0u, "uniform:low=-0.3,high=0.7", SOW_F64, 2, {5, 3}, {0x1.57112fe2b1096p-1, 0x1.f6ef7919a7ab1p-2, 0x1.746cef317fabap-3}, 0xced1db1cd96c562bu},
+    {0u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {7}, {0x1.4b8b32bc3ad87p-4, 0x1.bb14fd8d2553cp-4, 0x1.880dca77bfc74p-4}, 0},
+    {0u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {33}, {0x1.55908ab703a39p-4, 0x1.a63d678863be8p-4, 0x1.f2317093c48adp-6}, 0},
+    {0u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F64, 2, {40, 3}, {0x1.576b821751dcfp-9, -0x1.2a5b7be58558fp-8, 0x1.b64e2b24a0de5p-6}, 0},
+    {0u, "truncated-normal:low=1.5,high=3", SOW_F64, 1, {40}, {0x1.b6433f574a881p+0, 0x1.ffa5e19534ef6p+0, 0x1.9b51d7a485794p+0}, 0},
+    {0u, "xavier-uniform:gain=1.6666666666666667", SOW_F64, 2, {30, 20}, {-0x1.65656f7898515p-5, -0x1.996faf7282492p-2, -0x1.f19283a22d0c6p-2}, 0xf552beb9d96be415u},
+    {0u, "xavier-normal", SOW_F64, 4, {8, 3, 3, 3}, {0x1.3b587f7ca996dp-5, -0x1.53c20e394f5c1p-3, -0x1.0cf4c87a81a20p-4}, 0},
+    {0u, "kaiming-uniform:slope=0.2", SOW_F64, 2, {30, 20}, {0x1.3141e707e8845p-6, 0x1.481e2c83d031ep-2, 0x1.89fc26c865fdbp-3}, 0x1bbc4a67023913e2u},
+    {0u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F64, 4, {8, 3, 3, 3}, {-0x1.7c6d39b8f2e93p-2, 0x1.64ec37e346719p-2, -0x1.d82c4ed829acep-6}, 0},
+    {0u, "kaiming-normal:nonlinearity=selu", SOW_F64, 2, {2, 3}, {-0x1.7f1305dc2f02cp-3, 0x1.de9f3cf686fa8p-2, 0x1.437b03e527240p+0}, 0},
+    {0u, "sparse:sparsity=0.7", SOW_F64, 2, {20, 9}, {0x0.0p+0, 0x0.0p+0, 0x1.70fd591339c47p-7}, 0},
+    {0u, "orthogonal:gain=2", SOW_F64, 2, {6, 20}, {-0x1.35d89c102bbecp-1, 0x1.8662fb5770bb1p-3, -0x1.5d3cc2fd53f86p-2}, 0},
+    {0u, "orthogonal", SOW_F64, 4, {12, 3, 1, 1}, {-0x1.813519c913288p-2, -0x1.08fe9ac0050b3p-1, 0x1.ebce95855f9c9p-3}, 0},
+    {0u, "eye", SOW_F64, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0x91158e3d95ea38d8u},
+    {0u, "dirac:groups=2", SOW_F64, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x5e7a12518ec3f2e5u},
+    {0u, "constant:value=0.3", SOW_F64, 1, {4}, {0x1.3333333333333p-2, 0x1.3333333333333p-2, 0x1.3333333333333p-2}, 0x9e1d13ab948a0465u},
+    {0u, "normal", SOW_F64, 1, {1}, {0x1.4aab9de11d19bp-1, 0x1.4aab9de11d19bp-1, 0x1.4aab9de11d19bp-1}, 0},
+    {42u, "uniform:low=-0.3,high=0.7", SOW_F32, 2, {5, 3}, {0x1.2a1f320000000p-1, 0x1.341de80000000p-2, 0x1.c3ae280000000p-2}, 0x8c8850d4cc1451dcu},
+    {42u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {7}, {0x1.34f8420000000p-4, 0x1.fda1f40000000p-4, 0x1.840cf60000000p-4}, 0},
+    {42u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {33}, {0x1.87d6e00000000p-4, 0x1.5187280000000p-4, 0x1.5c181e0000000p-4}, 0xfcd7e77a1da7aa4du},
+    {42u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F32, 2, {40, 3}, {0x1.c7d7ce0000000p-13, -0x1.0a08a40000000p-12, -0x1.5f49f60000000p-11}, 0xf069c8813c7ec509u},
+    {42u, "truncated-normal:low=1.5,high=3", SOW_F32, 1, {40}, {0x1.8f40400000000p+0, 0x1.e33d7a0000000p+0, 0x1.01ad0c0000000p+1}, 0},
+    {42u, "xavier-uniform:gain=1.6666666666666667", SOW_F32, 2, {30, 20}, {0x1.8ebb500000000p-4, 0x1.c2f1420000000p-4, -0x1.cc25f60000000p-2}, 0x17f49da76ff48ccfu},
+    {42u, "xavier-normal", SOW_F32, 4, {8, 3, 3, 3}, {0x1.e5c0900000000p-5, -0x1.27174a0000000p-3, -0x1.3c1a660000000p-3}, 0x1df9a28356bca294u},
+    {42u, "kaiming-uniform:slope=0.2", SOW_F32, 2, {30, 20}, {0x1.c8c1d40000000p-6, -0x1.1555100000000p-2, -0x1.0e53d00000000p-4}, 0x28b1ad73532fd95du},
+    {42u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F32, 4, {8, 3, 3, 3}, {0x1.0e7c8e0000000p-3, -0x1.d6e5b60000000p-3, -0x1.131b140000000p-3}, 0xee5438cd1ac9716cu},
+    {42u, "kaiming-normal:nonlinearity=selu", SOW_F32, 2, {2, 3}, {-0x1.3cb0020000000p-4, 0x1.31db120000000p-4, 0x1.46cdba0000000p-2}, 0},
+    {42u, "sparse:sparsity=0.7", SOW_F32, 2, {20, 9}, {0x0.0p+0, 0x1.0aca2e0000000p-6, 0x0.0p+0}, 0x72c7f0d19afe8978u},
+    {42u, "orthogonal:gain=2", SOW_F32, 2, {6, 20}, {0x1.180fb00000000p-2, 0x1.0c98de0000000p-1, -0x1.367a9e0000000p-1}, 0},
+    {42u, "orthogonal", SOW_F32, 4, {12, 3, 1, 1}, {-0x1.4937700000000p-3, -0x1.011bda0000000p-1, -0x1.55bb940000000p-2}, 0},
+    {42u, "eye", SOW_F32, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0xa27afc0e281f6508u},
+    {42u, "dirac:groups=2", SOW_F32, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x0f29475b5dc8a605u},
+    {42u, "constant:value=0.3", SOW_F32, 1, {4}, {0x1.3333340000000p-2, 0x1.3333340000000p-2, 0x1.3333340000000p-2}, 0x066a49f65218801du},
+    {42u, "normal", SOW_F32, 1, {1}, {-0x1.1399bc0000000p-2, -0x1.1399bc0000000p-2, -0x1.1399bc0000000p-2}, 0},
+    {42u, "uniform:low=-0.3,high=0.7", SOW_F64, 2, {5, 3}, {-0x1.ef4cb36bd6f9ap-3, 0x1.6a0e1fff96cf2p-3, 0x1.3d933233fd10cp-4}, 0x10e12f57dab737d6u},
+    {42u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {7}, {0x1.7ed611bb4c154p-4, 0x1.7707e94afdb5fp-4, 0x1.7ccf5c28b8714p-4}, 0},
+    {42u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {33}, {0x1.a0ee228db5808p-4, 0x1.1c8ba750f947ep-4, 0x1.83ba551f9431ep-4}, 0},
+    {42u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F64, 2, {40, 3}, {-0x1.72b45bf9aaf5bp-7, 0x1.07704e7791f01p-8, -0x1.50bdaaf03cd8ap-7}, 0},
+    {42u, "truncated-normal:low=1.5,high=3", SOW_F64, 1, {40}, {0x1.b4e10893a313bp+0, 0x1.c10c56b3e8454p+0, 0x1.9813507861619p+0}, 0},
+    {42u, "xavier-uniform:gain=1.6666666666666667", SOW_F64, 2, {30, 20}, {0x1.e03f3180a390bp-4, 0x1.1837e8d3c1f2bp-3, -0x1.d9146068c83f2p-5}, 0x0e9eeb4579b2b2a1u},
+    {42u, "xavier-normal", SOW_F64, 4, {8, 3, 3, 3}, {0x1.2639de1496d43p-4, -0x1.eba6081abe02cp-5, 0x1.5f1d60e8d7709p-3}, 0},
+    {42u, "kaiming-uniform:slope=0.2", SOW_F64, 2, {30, 20}, {0x1.3569b75ace7f9p-2, 0x1.fa402665d7229p-3, -0x1.126564e294947p-1}, 0x04321a07de9e454bu},
+    {42u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F64, 4, {8, 3, 3, 3}, {-0x1.1c375ca71c0fap-3, 0x1.1d8bdf138d634p-5, 0x1.17c317ec7b41bp-6}, 0},
+    {42u, "kaiming-normal:nonlinearity=selu", SOW_F64, 2, {2, 3}, {-0x1.5e9339831c38ep-2, -0x1.5801b835b571ep-1, -0x1.54ffbf8a79fc7p-5}, 0},
+    {42u, "sparse:sparsity=0.7", SOW_F64, 2, {20, 9}, {0x1.6b52f87cf3b1cp-7, 0x0.0p+0, 0x1.fa459f6e83243p-8}, 0},
+    {42u, "orthogonal:gain=2", SOW_F64, 2, {6, 20}, {0x1.3bfb894624760p-2, -0x1.4e7a7f34275a9p-1, -0x1.b23d27a18fe1ep-1}, 0},
+    {42u, "orthogonal", SOW_F64, 4, {12, 3, 1, 1}, {-0x1.bbeb9b0ca76d8p-3, 0x1.5e8783d83df1bp-4, 0x1.7ab09773e7247p-3}, 0},
+    {42u, "eye", SOW_F64, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0x91158e3d95ea38d8u},
+    {42u, "dirac:groups=2", SOW_F64, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x5e7a12518ec3f2e5u},
+    {42u, "constant:value=0.3", SOW_F64, 1, {4}, {0x1.3333333333333p-2, 0x1.3333333333333p-2, 0x1.3333333333333p-2}, 0x9e1d13ab948a0465u},
+    {42u, "normal", SOW_F64, 1, {1}, {0x1.9a62592cb8a7dp+0, 0x1.9a62592cb8a7dp+0, 0x1.9a62592cb8a7dp+0}, 0},
+    {4294967303u, "uniform:low=-0.3,high=0.7", SOW_F32, 2, {5, 3}, {0x1.e11f100000000p-3, 0x1.0020300000000p-3, 0x1.2925080000000p-3}, 0x2bd7b1913078c648u},
+    {4294967303u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {7}, {0x1.e604e60000000p-4, 0x1.c6f30a0000000p-4, 0x1.24614e0000000p-3}, 0},
+    {4294967303u, "normal:mean=0.1,sd=0.02", SOW_F32, 1, {33}, {0x1.c2da1a0000000p-4, 0x1.10033c0000000p-3, 0x1.ca195e0000000p-4}, 0x94e3226bcd6a440au},
+    {4294967303u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F32, 2, {40, 3}, {-0x1.dc44660000000p-6, -0x1.0b609e0000000p-6, 0x1.6057e40000000p-7}, 0xe68e5284033fd679u},
+    {4294967303u, "truncated-normal:low=1.5,high=3", SOW_F32, 1, {40}, {0x1.d16ba60000000p+0, 0x1.8a1a000000000p+0, 0x1.27c9dc0000000p+1}, 0},
+    {4294967303u, "xavier-uniform:gain=1.6666666666666667", SOW_F32, 2, {30, 20}, {0x1.3038a80000000p-3, -0x1.61d11c0000000p-2, -0x1.6e092c0000000p-4}, 0x70b15d124e3feb8du},
+    {4294967303u, "xavier-normal", SOW_F32, 4, {8, 3, 3, 3}, {0x1.6628fe0000000p-5, 0x1.facb640000000p-6, 0x1.f43c760000000p-4}, 0x165ab209a56c633au},
+    {4294967303u, "kaiming-uniform:slope=0.2", SOW_F32, 2, {30, 20}, {0x1.dab8e60000000p-4, -0x1.5dd81e0000000p-2, 0x1.2e3ce60000000p-6}, 0x8d146df34e5611b4u},
+    {4294967303u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F32, 4, {8, 3, 3, 3}, {0x1.2f88920000000p-5, -0x1.17ffc80000000p-3, -0x1.d5eb800000000p-4}, 0xb34615a1f4b569fdu},
+    {4294967303u, "kaiming-normal:nonlinearity=selu", SOW_F32, 2, {2, 3}, {0x1.59d81e0000000p-3, -0x1.5be2120000000p-2, -0x1.3872600000000p-2}, 0},
+    {4294967303u, "sparse:sparsity=0.7", SOW_F32, 2, {20, 9}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x9d48bb08fc6935cfu},
+    {4294967303u, "orthogonal:gain=2", SOW_F32, 2, {6, 20}, {-0x1.863ec00000000p-2, -0x1.a529440000000p-4, -0x1.cae68a0000000p-2}, 0},
+    {4294967303u, "orthogonal", SOW_F32, 4, {12, 3, 1, 1}, {0x1.bc83400000000p-3, -0x1.2207260000000p-2, 0x1.5fe31c0000000p-3}, 0},
+    {4294967303u, "eye", SOW_F32, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0xa27afc0e281f6508u},
+    {4294967303u, "dirac:groups=2", SOW_F32, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x0f29475b5dc8a605u},
+    {4294967303u, "constant:value=0.3", SOW_F32, 1, {4}, {0x1.3333340000000p-2, 0x1.3333340000000p-2, 0x1.3333340000000p-2}, 0x066a49f65218801du},
+    {4294967303u, "normal", SOW_F32, 1, {1}, {0x1.2371000000000p+0, 0x1.2371000000000p+0, 0x1.2371000000000p+0}, 0},
+    {4294967303u, "uniform:low=-0.3,high=0.7", SOW_F64, 2, {5, 3}, {-0x1.51d4becd69ab0p-6, 0x1.143f4a9f3707ep-1, -0x1.6c27bb5f2764ep-3}, 0xe6e76ef91f1eba6eu},
+    {4294967303u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {7}, {0x1.a1488bba04ddcp-4, 0x1.bf30d42577bd0p-4, 0x1.e95341770aec4p-4}, 0},
+    {4294967303u, "normal:mean=0.1,sd=0.02", SOW_F64, 1, {33}, {0x1.d537d7377fc1ap-4, 0x1.1ff5a76ca497ap-3, 0x1.9060f6097d992p-4}, 0},
+    {4294967303u, "truncated-normal:sd=0.02,low=-0.03,high=0.03", SOW_F64, 2, {40, 3}, {0x1.fccbc5cd8effep-7, -0x1.1426657611f60p-6, 0x1.133d6800ad8eep-8}, 0},
+    {4294967303u, "truncated-normal:low=1.5,high=3", SOW_F64, 1, {40}, {0x1.a97a2d45ae997p+0, 0x1.8e6ed80500c77p+0, 0x1.ffe2ac6940e9cp+0}, 0},
+    {4294967303u, "xavier-uniform:gain=1.6666666666666667", SOW_F64, 2, {30, 20}, {0x1.e90f8d08ce2a5p-2, 0x1.482bf4f2147c0p-3, -0x1.78702352c48acp-3}, 0xeb3274748a3b47f7u},
+    {4294967303u, "xavier-normal", SOW_F64, 4, {8, 3, 3, 3}, {0x1.ba6b661b6427dp-3, -0x1.997fc9aaac945p-4, -0x1.afa0d7c9b0dafp-3}, 0},
+    {4294967303u, "kaiming-uniform:slope=0.2", SOW_F64, 2, {30, 20}, {-0x1.74bb0c0132b88p-2, 0x1.a675ed0f45477p-2, -0x1.fe452be53aec9p-4}, 0x2066d4227c8aacfbu},
+    {4294967303u, "kaiming-normal:mode=fan_out,nonlinearity=relu", SOW_F64, 4, {8, 3, 3, 3}, {0x1.049cbc8b829a8p-5, -0x1.d46804125cf46p-5, -0x1.25b4b81fbd820p-3}, 0},
+    {4294967303u, "kaiming-normal:nonlinearity=selu", SOW_F64, 2, {2, 3}, {-0x1.e8347752b90e0p-2, -0x1.360bd75a07f67p-2, -0x1.d39978e64511bp-2}, 0},
+    {4294967303u, "sparse:sparsity=0.7", SOW_F64, 2, {20, 9}, {0x1.25325ed4e0687p-8, -0x1.20f57edb8a0d9p-9, 0x0.0p+0}, 0},
+    {4294967303u, "orthogonal:gain=2", SOW_F64, 2, {6, 20}, {0x1.6a9d666dc2620p-4, -0x1.aeae1f9509a30p-3, 0x1.8f8a6b20dd304p-7}, 0},
+    {4294967303u, "orthogonal", SOW_F64, 4, {12, 3, 1, 1}, {-0x1.383b143bf6374p-2, 0x1.26a6ff6490233p-3, 0x1.06d76333f66f9p-1}, 0},
+    {4294967303u, "eye", SOW_F64, 2, {3, 4}, {0x1.0000000000000p+0, 0x0.0p+0, 0x0.0p+0}, 0x91158e3d95ea38d8u},
+    {4294967303u, "dirac:groups=2", SOW_F64, 4, {6, 2, 3, 3}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x5e7a12518ec3f2e5u},
+    {4294967303u, "constant:value=0.3", SOW_F64, 1, {4}, {0x1.3333333333333p-2, 0x1.3333333333333p-2, 0x1.3333333333333p-2}, 0x9e1d13ab948a0465u},
+    {4294967303u, "normal", SOW_F64, 1, {1}, {-0x1.744f2d0bbb4b8p-1, -0x1.744f2d0bbb4b8p-1, -0x1.744f2d0bbb4b8p-1}, 0},
+};
+
+/* Modules under the seed 7. */
+static const struct module_oracle {
+    const char *network, *tensor;
+    sow_dtype dtype;
+    int rank;
+    int64_t shape[4];
+    double samples[3];
+    uint64_t hash;
+} module_oracles[] = {
+    {"dense", "fc1.weight", SOW_F32, 2, {12, 20}, {0x1.ffc3e40000000p-7, 0x1.87cf580000000p-3, -0x1.5e29d00000000p-4}, 0xfb8299fa0fedbcb8u},
+    {"dense", "fc1.bias", SOW_F32, 1, {12}, {-0x1.f1c4980000000p-5, -0x1.7569dc0000000p-5, -0x1.cf27480000000p-7}, 0x63511796a9578311u},
+    {"dense", "fc2.weight", SOW_F32, 2, {3, 12}, {-0x1.5201940000000p-4, 0x1.2871ae0000000p-3, -0x1.1cb7060000000p-2}, 0xfac8cdb25bd5d8cbu},
+    {"dense", "fc2.bias", SOW_F32, 1, {3}, {0x1.7462b00000000p-3, -0x1.05a0460000000p-3, -0x1.78d77a0000000p-6}, 0xf5623513738e0881u},
+    {"conv", "conv1.weight", SOW_F32, 4, {8, 3, 3, 3}, {0x1.b875160000000p-7, 0x1.af99600000000p-4, -0x1.b54a4c0000000p-6}, 0x3b6fc7e4a5dba119u},
+    {"conv", "conv1.bias", SOW_F32, 1, {8}, {0x1.0316ea0000000p-3, 0x1.0e60060000000p-5, 0x1.68f54c0000000p-9}, 0x438ec25f5153856fu},
+    {"conv", "bn1.weight", SOW_F32, 1, {8}, {0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p+0}, 0xeb87129436c8da65u},
+    {"conv", "bn1.bias", SOW_F32, 1, {8}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x0c8210784d8af5a5u},
+    {"conv", "bn1.running_mean", SOW_F32, 1, {8}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0x0c8210784d8af5a5u},
+    {"conv", "bn1.running_var", SOW_F32, 1, {8}, {0x1.0000000000000p+0, 0x1.0000000000000p+0, 0x1.0000000000000p+0}, 0xeb87129436c8da65u},
+    {"conv", "bn1.num_batches_tracked", SOW_I64, 0, {0}, {0x0.0p+0, 0x0.0p+0, 0x0.0p+0}, 0xa8c7f832281a39c5u},
+    {"conv", "conv2.weight", SOW_F32, 4, {4, 4, 3, 3}, {0x1.2a25f60000000p-5, -0x1.f47aac0000000p-6, 0x1.96488c0000000p-4}, 0x8c813bb73ec95d11u},
+    {"conv", "embedding.weight", SOW_F32, 2, {5, 3}, {-0x1.89be040000000p-7, -0x1.ef1e160000000p-3, -0x1.d66cc60000000p+0}, 0},
+    {"conv", "fc.weight", SOW_F32, 2, {2, 4}, {0x1.d180000000000p-14, 0x1.2532740000000p-2, 0x1.4cc4400000000p-4}, 0x81e62f234ae88648u},
+    {"conv", "fc.bias", SOW_F32, 1, {2}, {0x1.7077000000000p-7, 0x1.7077000000000p-7, 0x1.0ea1980000000p-2}, 0x88b26255c57841edu},
+    {"conv", "rnn.weight_ih_l0", SOW_F32, 2, {8, 3}, {0x1.5ce77a0000000p-3, 0x1.4aa5f00000000p-3, 0x1.a8b6600000000p-3}, 0x8ffa8f16f1bf6a9au},
+    {"conv", "rnn.weight_hh_l0", SOW_F32, 2, {8, 2}, {0x1.41ecd40000000p-1, -0x1.1999a00000000p-4, 0x1.6f79f20000000p-2}, 0xfb257b87b047af75u},
+    {"conv", "rnn.bias_ih_l0", SOW_F32, 1, {8}, {-0x1.c7c35c0000000p-3, 0x1.0d55160000000p-1, 0x1.a3e7580000000p-4}, 0xe44fa6418d38cb64u},
+    {"conv", "rnn.bias_hh_l0", SOW_F32, 1, {8}, {-0x1.0fa0ea0000000p-1, -0x1.e55ba20000000p-2, -0x1.75630c0000000p-6}, 0xb4ef2f550091827bu},
+};
+
+static const struct gain_oracle {
+    const char *nonlinearity;
+    double parameter, gain;
+} gain_oracles[] = {
+    {"linear", 0.0, 0x1.0000000000000p+0},
+    {"linear", 0.2, 0x1.0000000000000p+0},
+    {"linear", 2.23606797749979, 0x1.0000000000000p+0},
+    {"conv2d", 0.0, 0x1.0000000000000p+0},
+    {"conv2d", 0.2, 0x1.0000000000000p+0},
+    {"conv2d", 2.23606797749979, 0x1.0000000000000p+0},
+    {"sigmoid", 0.0, 0x1.0000000000000p+0},
+    {"sigmoid", 0.2, 0x1.0000000000000p+0},
+    {"sigmoid", 2.23606797749979, 0x1.0000000000000p+0},
+    {"tanh", 0.0, 0x1.aaaaaaaaaaaabp+0},
+    {"tanh", 0.2, 0x1.aaaaaaaaaaaabp+0},
+    {"tanh", 2.23606797749979, 0x1.aaaaaaaaaaaabp+0},
+    {"relu", 0.0, 0x1.6a09e667f3bcdp+0},
+    {"relu", 0.2, 0x1.6a09e667f3bcdp+0},
+    {"relu", 2.23606797749979, 0x1.6a09e667f3bcdp+0},
+    {"leaky_relu", 0.0, 0x1.6a09e667f3bcdp+0},
+    {"leaky_relu", 0.2, 0x1.63021484ae2bbp+0},
+    {"leaky_relu", 2.23606797749979, 0x1.279a74590331cp-1},
+    {"selu", 0.0, 0x1.8000000000000p-1},
+    {"selu", 0.2, 0x1.8000000000000p-1},
+    {"selu", 2.23606797749979, 0x1.8000000000000p-1},
+};
