@@ -27,6 +27,7 @@ typedef struct sow_dataset {
     int32_t *labels;          /* 0..classes-1 */
     const char **class_names; /* or NULL */
 } sow_dataset;
+/* Frees the set and its memory; NULL is allowed. */
 void sow_dataset_free(sow_dataset *set);
 
 /* How stored values become network inputs. */
@@ -69,6 +70,7 @@ typedef struct sow_data {
  * (train/ and test/ or val/ below it, or classes directly) of PNG or JPEG, a pair "x.npy,y.npy", or a CSV with a
  * label column. Errors name file and place. Cost: reads all of it. */
 sow_status sow_data_open(const char *name, const sow_data_options *options, sow_data **out);
+/* Frees the data and both its sets; NULL is allowed. */
 void sow_data_free(sow_data *data);
 /* Where known data sets may lie: $SOW_DATA, the cache, the system's package folders. Path in the arena, or
  * SOW_E_NOT_FOUND saying how to get it. */
@@ -82,7 +84,9 @@ typedef enum sow_augmentation { SOW_AUGMENT_NONE = 0, SOW_AUGMENT_FLIP = 1, SOW_
 typedef struct sow_batches sow_batches;
 sow_status sow_batches_new(const sow_data *data, const sow_part *part, int64_t batch, uint64_t seed, bool shuffle,
                            unsigned augmentation, sow_batches **out);
+/* NULL is allowed. */
 void sow_batches_free(sow_batches *batches);
+/* Batches a pass over the part has (training: the short last one is dropped). */
 int64_t sow_batches_per_epoch(const sow_batches *batches);
 /* Batch number `b` (0-based, over all epochs): inputs F32 [n, C, H, W] (channels-last memory when C > 1), labels I32
  * [n]. The tensors are valid until the next call. Random access: a resumed run sees the same batches. */

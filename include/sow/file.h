@@ -20,6 +20,7 @@ typedef struct sow_map {
 
 /* Maps a regular file. Errors: SOW_E_NOT_FOUND, SOW_E_IO (a folder, no permission). Cost: no reads. */
 sow_status sow_map_open(const char *path, sow_map *out);
+/* Unmaps; the structure is zero afterwards, and closing that is allowed. */
 void sow_map_close(sow_map *map);
 
 /* Reads a file of at most `limit` bytes into the arena, with a zero byte behind it. Reads pipes too. */
@@ -33,6 +34,7 @@ typedef struct sow_writer sow_writer;
 sow_status sow_writer_open(const char *path, sow_writer **out);
 /* Appends bytes (buffered). After a failure every later call fails, and commit too: check only the commit. */
 sow_status sow_writer_put(sow_writer *writer, const void *data, size_t size);
+/* Appends formatted text of at most 4,095 bytes. */
 sow_status sow_writer_printf(sow_writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Makes the file appear and frees the writer, whatever the result. */
 sow_status sow_writer_commit(sow_writer *writer);
@@ -45,7 +47,9 @@ sow_status sow_write_file(const char *path, const void *data, size_t size);
 /* mkdir -p: a folder and its parents, mode 0777 less umask. Errors: SOW_E_IO. */
 sow_status sow_make_folder(const char *path);
 
+/* Whether something of that name exists (links are followed). */
 bool sow_path_exists(const char *path);
+/* Whether the path is a folder (links are followed). */
 bool sow_is_folder(const char *path);
 /* "a/b" from "a" and "b" in the arena; an absolute `name` wins. NULL when memory is short. */
 char *sow_path_join(sow_arena *arena, const char *folder, const char *name);
@@ -57,6 +61,7 @@ sow_status sow_list_folder(sow_arena *arena, const char *path, int64_t limit, ch
 
 /* SHA-256 of bytes and of a file, as 64 lower-case hexadecimal digits and a zero byte. */
 void sow_sha256(const void *data, size_t size, char hex[65]);
+/* The same for a file. Errors as sow_map_open. Cost: one read. */
 sow_status sow_sha256_file(const char *path, char hex[65]);
 
 #ifdef __cplusplus

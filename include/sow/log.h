@@ -26,6 +26,7 @@ void sow_log_to(const sow_log_sink *sink);
 
 /* One line for the user: what was chosen and why (note), what may be wrong (warning). */
 void sow_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, for what may be wrong. */
 void sow_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Reports progress of long work; cheap enough for every step (a clock read). */
@@ -34,8 +35,10 @@ void sow_progress(const char *what, int64_t done, int64_t total);
 /* Asks long work to end soon (called by signal handlers), and whether that was asked. Loops that can take
  * more than a second test it once a round: `SOW_TRY(sow_check_interrupt());`. */
 void sow_interrupt(void);
+/* Whether sow_interrupt was called. */
 bool sow_interrupted(void);
-sow_status sow_check_interrupt(void); /* SOW_E_INTERRUPTED once sow_interrupt was called */
+/* SOW_E_INTERRUPTED once sow_interrupt was called, else SOW_OK. */
+sow_status sow_check_interrupt(void);
 
 /* Monotonic seconds, for durations only: never part of a result. */
 double sow_seconds(void);

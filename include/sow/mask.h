@@ -24,9 +24,13 @@ typedef struct sow_mask {
 
 /* All-ones masks for the weight entries (role SOW_ROLE_WEIGHT) of a state, in the arena. */
 sow_status sow_mask_new(sow_arena *arena, const sow_state *weights, sow_mask *out);
+/* A deep copy in the arena. Errors: SOW_E_MEMORY. */
 sow_status sow_mask_copy(sow_arena *arena, const sow_mask *from, sow_mask *out);
-sow_bits *sow_mask_find(const sow_mask *mask, const char *name); /* NULL: that tensor is dense */
-int64_t sow_bits_kept(const sow_bits *bits);                     /* popcount */
+/* The bits of one tensor; NULL: that tensor is dense. Cost: a binary search. */
+/* NULL: that tensor is dense. */
+sow_bits *sow_mask_find(const sow_mask *mask, const char *name);
+/* Popcount. */
+int64_t sow_bits_kept(const sow_bits *bits);
 static inline bool sow_bit(const sow_bits *bits, int64_t i) { return bits->words[i >> 6] >> (i & 63) & 1; }
 static inline void sow_bit_clear(sow_bits *bits, int64_t i) { bits->words[i >> 6] &= ~(UINT64_C(1) << (i & 63)); }
 static inline void sow_bit_set(sow_bits *bits, int64_t i) { bits->words[i >> 6] |= UINT64_C(1) << (i & 63); }

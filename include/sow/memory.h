@@ -35,10 +35,12 @@ void *sow_arena_take_raw(sow_arena *arena, size_t count, size_t size);
 
 /* The place reached so far, and the way back to it: what was taken since is free again (chunks are kept). */
 sow_mark sow_arena_mark(const sow_arena *arena);
+/* Goes back to a mark: what was taken since is free again; chunks are kept for the next use. */
 void sow_arena_release(sow_arena *arena, sow_mark mark);
 
 /* Copies of a string and of a formatted string, in the arena; NULL when memory is short. */
 char *sow_arena_copy(sow_arena *arena, const char *text);
+/* A formatted string in the arena; NULL when memory is short. */
 char *sow_arena_format(sow_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Takes `count` zeroed objects of *pointer's type: `SOW_TRY(SOW_NEW(arena, rows, n));`. */
@@ -51,6 +53,7 @@ char *sow_arena_format(sow_arena *arena, const char *format, ...) __attribute__(
  * own code comes through sow_reallocate (arenas too), so that tests can count allocations and make each fail.
  * size 0 frees and returns NULL. NULL, with a message kept, when memory is short. */
 void *sow_reallocate(void *pointer, size_t size);
+/* Frees what sow_reallocate gave; NULL is allowed. */
 void sow_release(void *pointer);
 
 /* Number of successful sow_reallocate calls of this process so far: a steady training step adds none. */
@@ -58,6 +61,7 @@ uint64_t sow_allocation_count(void);
 
 /* a*b and a+b for sizes from outside: SOW_E_RANGE where the result would overflow int64_t or be negative. */
 sow_status sow_multiply(int64_t a, int64_t b, int64_t *out);
+/* a + b with the same check. */
 sow_status sow_add_sizes(int64_t a, int64_t b, int64_t *out);
 
 #ifdef __cplusplus

@@ -27,6 +27,7 @@ sow_var sow_conv2d_at(sow_tape *t, sow_state *s, const char *name, sow_var x, so
 
 /* Parameters name.weight (1), name.bias (0) and buffers running_mean, running_var, num_batches_tracked; a site. */
 sow_var sow_batch_norm_at(sow_tape *t, sow_state *s, const char *name, sow_var x, sow_var skip, bool relu);
+/* Parameters name.weight (1) and name.bias (0) over the last dimension; a site. */
 sow_var sow_layer_norm_at(sow_tape *t, sow_state *s, const char *name, sow_var x);
 
 typedef struct sow_model sow_model;
@@ -50,12 +51,14 @@ typedef struct sow_architecture {
     sow_forward forward;
     bool global_pruning;     /* the paper prunes it with one threshold over all conv weights */
 } sow_architecture;
+/* The table of architectures, in the order they are shown. */
 const sow_architecture *sow_architectures(int *count);
 
 /* A model by name, with its parameters declared and filled with zeros (norm scales and running variances with 1).
  * geometry NULL or with zeros: the architecture's own. Errors: SOW_E_NOT_FOUND with the nearest name; SOW_E_SHAPE
  * where the architecture cannot take that geometry (lenet300 is 784 inputs whatever they are called). */
 sow_status sow_model_new(const char *arch, const sow_geometry *geometry, sow_model **out);
+/* Frees the model and its state; NULL is allowed. */
 void sow_model_free(sow_model *model);
 
 #ifdef __cplusplus

@@ -17,29 +17,45 @@ sow_var sow_linear(sow_tape *t, sow_var x, sow_var w, sow_var b);
 sow_var sow_matmul(sow_tape *t, sow_var a, sow_var b);
 
 /* ---- element-wise (src/autograd/elementwise.c) ---- */
-sow_var sow_add(sow_tape *t, sow_var a, sow_var b); /* equal shapes, or b broadcast over a's leading dimensions */
+sow_var sow_add(sow_tape *t, sow_var a, sow_var b);
+/* a - b, shapes as for sow_add. */
 sow_var sow_sub(sow_tape *t, sow_var a, sow_var b);
+/* a * b, shapes as for sow_add. */
 sow_var sow_mul(sow_tape *t, sow_var a, sow_var b);
-sow_var sow_scale(sow_tape *t, sow_var x, double factor, double shift); /* factor*x + shift */
-sow_var sow_relu(sow_tape *t, sow_var x); /* gradient at exactly 0 is 0 */
+/* factor * x + shift. */
+sow_var sow_scale(sow_tape *t, sow_var x, double factor, double shift);
+/* Gradient at exactly 0 is 0. */
+sow_var sow_relu(sow_tape *t, sow_var x);
 sow_var sow_gelu(sow_tape *t, sow_var x, bool tanh_form);
+/* 1 / (1 + exp(-x)). */
 sow_var sow_sigmoid(sow_tape *t, sow_var x);
+/* Hyperbolic tangent. */
 sow_var sow_tanh(sow_tape *t, sow_var x);
+/* e^x. */
 sow_var sow_exp(sow_tape *t, sow_var x);
+/* Natural logarithm. */
 sow_var sow_log_of(sow_tape *t, sow_var x);
+/* x^2. */
 sow_var sow_square(sow_tape *t, sow_var x);
 /* Keeps each element with probability 1-p and scales it by 1/(1-p); the identity outside training mode. */
 sow_var sow_dropout(sow_tape *t, sow_var x, double p);
 
 /* ---- shapes (src/autograd/shape.c) ---- */
-sow_var sow_reshaped(sow_tape *t, sow_var x, int rank, const int64_t *shape); /* one extent may be -1 */
-sow_var sow_flatten(sow_tape *t, sow_var x, int first); /* joins the dimensions from `first` on */
-sow_var sow_permuted(sow_tape *t, sow_var x, const int *order); /* a view */
+sow_var sow_reshaped(sow_tape *t, sow_var x, int rank, const int64_t *shape);
+/* Joins the dimensions from `first` on. */
+sow_var sow_flatten(sow_tape *t, sow_var x, int first);
+/* a view. */
+sow_var sow_permuted(sow_tape *t, sow_var x, const int *order);
 sow_var sow_concat(sow_tape *t, const sow_var *parts, int count, int dimension);
-sow_var sow_narrow(sow_tape *t, sow_var x, int dimension, int64_t first, int64_t count); /* a view */
-sow_var sow_sum(sow_tape *t, sow_var x);  /* of all elements; f64 partial sums in a fixed order */
+/* `count` indices from `first` on, of one dimension; copied where a view would have gaps. */
+/* a view. */
+sow_var sow_narrow(sow_tape *t, sow_var x, int dimension, int64_t first, int64_t count);
+/* Of all elements; f64 partial sums in a fixed order. */
+sow_var sow_sum(sow_tape *t, sow_var x);
 sow_var sow_mean(sow_tape *t, sow_var x);
-sow_var sow_sum_over(sow_tape *t, sow_var x, int dimension); /* that dimension disappears */
+/* Sum over one dimension, which disappears; f64 sums in index order. */
+/* That dimension disappears. */
+sow_var sow_sum_over(sow_tape *t, sow_var x, int dimension);
 
 /* ---- convolution (src/autograd/conv.c) ---- */
 typedef struct sow_conv {
@@ -53,8 +69,10 @@ sow_var sow_conv2d(sow_tape *t, sow_var x, sow_var w, sow_var b, sow_conv conv);
 /* ---- pooling (src/autograd/pool.c) ---- */
 /* Windows of size x size; padding counts as -inf for max and is not counted for the average. */
 sow_var sow_max_pool2d(sow_tape *t, sow_var x, int64_t size, int64_t stride, int64_t padding);
+/* Mean of each window; padding is not counted. */
 sow_var sow_avg_pool2d(sow_tape *t, sow_var x, int64_t size, int64_t stride, int64_t padding);
-sow_var sow_global_avg_pool2d(sow_tape *t, sow_var x); /* [N, C, H, W] -> [N, C] */
+/* Mean over height and width: [N, C, H, W] -> [N, C]. */
+sow_var sow_global_avg_pool2d(sow_tape *t, sow_var x);
 
 /* ---- normalisation (src/autograd/norm.c) ---- */
 typedef struct sow_norm {

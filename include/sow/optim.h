@@ -46,6 +46,7 @@ sow_status sow_optimizer_parse(const char *name, sow_optimizer_kind *out);
 typedef struct sow_optimizer sow_optimizer;
 /* Fresh moments (zeros, in each entry's layout) for the trainable entries; gradients are added to the state. */
 sow_status sow_optimizer_new(const sow_optimizer_config *config, sow_state *state, sow_optimizer **out);
+/* NULL is allowed; the state stays. */
 void sow_optimizer_free(sow_optimizer *optimizer);
 /* One update with the rate config.rate * factor: one fused pass over each entry. Where an entry has a mask, it
  * binds gradient, update and weight: masked weights are exactly 0 afterwards. Entries whose gradient was not
@@ -55,7 +56,9 @@ void sow_optimizer_step(sow_optimizer *optimizer, double factor);
 sow_status sow_optimizer_scale(sow_optimizer *optimizer, const char *name, double factor);
 /* Steps done, and moments as a state ("fc1.weight.exp_avg" ...) for checkpoints; they are the optimiser's own memory. */
 int64_t sow_optimizer_steps(const sow_optimizer *optimizer);
+/* Sets the count after moments were restored: Adam's bias correction follows it. */
 void sow_optimizer_set_steps(sow_optimizer *optimizer, int64_t steps);
+/* The moments by name ("fc1.weight.exp_avg"): the optimiser's own memory, written to restore them. */
 sow_state *sow_optimizer_moments(sow_optimizer *optimizer);
 
 /* ---- training ---- */

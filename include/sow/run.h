@@ -26,6 +26,7 @@ typedef struct sow_limits {
     double grace_seconds;  /* from SIGTERM to SIGKILL, 10 */
     int64_t memory_bytes;  /* RLIMIT_AS; 0: none */
 } sow_limits;
+/* 600, 1800, 86400 and 10 seconds; no memory limit. */
 sow_limits sow_limits_default(void);
 
 typedef enum sow_cell_state {
@@ -78,6 +79,7 @@ typedef struct sow_store sow_store;
  * SOW_E_BUSY: another process uses it. SOW_E_EXISTS: it belongs to another plan (the message shows the first difference).
  * SOW_E_FORMAT: no store of ours, or made by a newer version. */
 sow_status sow_store_open(const char *folder, const char *json, sow_store **out);
+/* Closes and unlocks; NULL is allowed. */
 void sow_store_close(sow_store *store);
 
 /* Runs the cells that the store does not have as done or diverged, `slots` side by side, each a child process under a
@@ -99,6 +101,7 @@ typedef struct sow_verdict {
     double effect, low, high, p;
     const char *detail;
 } sow_verdict;
+/* Keeps a verdict row (arm -1: the whole study), replacing an earlier one. */
 sow_status sow_store_verdict(sow_store *store, const sow_verdict *verdict);
 
 #ifdef __cplusplus

@@ -16,7 +16,9 @@ typedef struct sow_safetensors sow_safetensors;
  * header is checked whole (length, JSON, dtypes, shapes, offsets without gap, overlap or duplicates, end of file) before
  * anything is used; memory is bounded by the header (at most 100 MB). Cost: no tensor is read. */
 sow_status sow_safetensors_open(const char *path, sow_safetensors **out);
+/* Unmaps; tensors and states that view the file end with it. NULL is allowed. */
 void sow_safetensors_close(sow_safetensors *file);
+/* Number of tensors, over all shards. */
 int64_t sow_safetensors_count(const sow_safetensors *file);
 /* Name and mapped (read-only) tensor number i, in the file's order, valid until close. A tensor that the file places at an
  * address which does not suit its dtype is copied first (not thread-safe); data is NULL if memory is short. */
@@ -41,10 +43,12 @@ sow_status sow_save_state(const char *path, const sow_state *state, const char *
 /* Brings names and descriptions into the file's order: larger elements first, then by name (so all are aligned). */
 sow_status sow_safetensors_sort(int64_t count, const char **names, sow_tensor *described);
 typedef struct sow_safetensors_writer sow_safetensors_writer;
+/* Begins a file whose tensors are described (data NULL), sorted by name; each is put afterwards in that order. */
 sow_status sow_safetensors_create(const char *path, int64_t count, const char *const *names, const sow_tensor *described,
                                   const char *passport, sow_safetensors_writer **out);
 /* The next `bytes` of data in order (any cut). */
 sow_status sow_safetensors_put(sow_safetensors_writer *writer, const void *data, size_t bytes);
+/* Checks that all bytes came, and makes the file appear. */
 sow_status sow_safetensors_commit(sow_safetensors_writer *writer); /* checks that all bytes came */
 void sow_safetensors_abort(sow_safetensors_writer *writer);
 

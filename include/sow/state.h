@@ -33,12 +33,18 @@ typedef struct sow_state sow_state;
 
 /* An empty state; it owns an arena for names and tensors. */
 sow_status sow_state_new(sow_state **out);
+/* Frees entries, names and values that the state owns; NULL is allowed. */
 void sow_state_free(sow_state *state);
+/* The arena that lives as long as the state. */
 sow_arena *sow_state_arena(sow_state *state);
 
+/* Number of entries. */
 int64_t sow_state_count(const sow_state *state);
-sow_entry *sow_state_entry(const sow_state *state, int64_t index); /* in insertion order */
-sow_entry *sow_state_find(const sow_state *state, const char *name); /* NULL if absent. Cost: a hash look-up */
+/* Entry by position, in insertion order; the index is trusted. */
+/* In insertion order. */
+sow_entry *sow_state_entry(const sow_state *state, int64_t index);
+/* NULL if absent. Cost: a hash look-up. */
+sow_entry *sow_state_find(const sow_state *state, const char *name);
 /* Find, or SOW_E_NOT_FOUND naming the nearest names there are. */
 sow_status sow_state_get(const sow_state *state, const char *name, sow_entry **out);
 
@@ -64,6 +70,7 @@ sow_status sow_state_assign(sow_state *to, const sow_state *from);
 /* A model is one forward function. Run on a dry tape over an `open` state, it declares its parameters: a layer
  * that does not find its weights adds them (zeros). Afterwards the state is closed and a missing name is an error. */
 void sow_state_open(sow_state *state, bool open);
+/* Whether layers may add what they do not find. */
 bool sow_state_is_open(const sow_state *state);
 
 /* SOW_E_NUMBER if any value is NaN or infinite. */
@@ -71,6 +78,7 @@ sow_status sow_state_require_finite(const sow_state *state, const char *what);
 
 /* Total elements of entries with the role weight (the pruning papers' |theta|), and of all trainable ones. */
 int64_t sow_state_weights(const sow_state *state);
+/* Elements of all trainable entries. */
 int64_t sow_state_parameters(const sow_state *state);
 
 #ifdef __cplusplus

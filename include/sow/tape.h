@@ -15,12 +15,14 @@ typedef struct sow_node *sow_var;
 /* An empty tape in evaluation mode that records gradients. It owns node and tensor memory and keeps it from one
  * recording to the next: in steady state a step allocates nothing. One tape belongs to one thread. */
 sow_status sow_tape_new(sow_tape **out);
+/* Frees nodes and buffers; NULL is allowed. */
 void sow_tape_free(sow_tape *tape);
 /* Forgets the recording (all its vars end) and any failure; keeps memory, modes and taps. */
 void sow_tape_reset(sow_tape *tape);
 
 /* Training mode: batch norm uses and updates batch statistics, dropout drops. Default false. */
 void sow_tape_train(sow_tape *tape, bool training);
+/* Whether the tape is in training mode. */
 bool sow_tape_is_training(const sow_tape *tape);
 /* Without gradients nothing is kept for backward. Default true. */
 void sow_tape_record(sow_tape *tape, bool gradients);
@@ -58,6 +60,7 @@ sow_var sow_detach(sow_tape *tape, sow_var x);
 /* The value of a var (a description with data NULL on a dry or poisoned tape), and its gradient after backward
  * (data NULL if none came: only leaves and kept vars have one). */
 sow_tensor sow_value(sow_var x);
+/* The gradient after backward; data NULL if none came (only leaves, parameters and kept vars have one). */
 sow_tensor sow_gradient(sow_var x);
 /* Value and gradient of x stay readable after backward, until reset. Returns x. */
 sow_var sow_keep(sow_var x);
@@ -67,6 +70,7 @@ double sow_scalar(sow_var x);
 /* A recompute region: values inside are dropped when it ends and computed again for backward, so memory is paid with
  * one more forward pass. Of the vars made inside, only `result` may be used outside. Returns result. Not nested. */
 void sow_recompute_begin(sow_tape *tape);
+/* Ends the region and drops what lies inside; returns result. */
 sow_var sow_recompute_end(sow_tape *tape, sow_var result);
 
 /* ---- names and taps ---- */
@@ -74,6 +78,7 @@ sow_var sow_recompute_end(sow_tape *tape, sow_var result);
 /* Opens and closes a level of names, as PyTorch's modules nest: within sow_enter(t, "layer1.%d", 0) a layer
  * "conv1" has the parameter "layer1.0.conv1.weight" and the site "layer1.0.conv1". */
 void sow_enter(sow_tape *tape, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Closes the innermost level of names. */
 void sow_leave(sow_tape *tape);
 /* The full name of `name` at this level; valid until the next call. "" gives the level itself. */
 const char *sow_path(sow_tape *tape, const char *name);
@@ -86,9 +91,11 @@ sow_var sow_tap(sow_tape *tape, const char *name, sow_var x, sow_var y);
 typedef sow_var (*sow_tap_function)(void *user, sow_tape *tape, const char *site, sow_var x, sow_var y);
 /* Adds a tap for all sites; taps run in the order they were added. */
 sow_status sow_tape_add_tap(sow_tape *tape, sow_tap_function tap, void *user);
+/* Removes all taps. */
 void sow_tape_clear_taps(sow_tape *tape);
 /* Calls `seen` during backward when the gradient of x is complete. */
 typedef sow_status (*sow_gradient_function)(void *user, sow_tensor value, sow_tensor gradient);
+/* Calls `seen` during backward when the gradient of x is complete. */
 void sow_on_gradient(sow_tape *tape, sow_var x, sow_gradient_function seen, void *user);
 
 /* ---- beyond one backward ---- */

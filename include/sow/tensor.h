@@ -33,10 +33,13 @@ typedef struct sow_tensor {
     int64_t stride[SOW_RANK_MAX];
 } sow_tensor;
 
-size_t sow_dtype_size(sow_dtype dtype);          /* bytes of one element */
-const char *sow_dtype_name(sow_dtype dtype);     /* safetensors' names: "F32", "BF16", "BOOL" ... */
+/* Bytes of one element. */
+size_t sow_dtype_size(sow_dtype dtype);
+/* Safetensors' names: "F32", "BF16", "BOOL" ... */
+const char *sow_dtype_name(sow_dtype dtype);
 sow_status sow_dtype_parse(const char *name, sow_dtype *out);
-bool sow_dtype_is_real(sow_dtype dtype);         /* F64 F32 F16 BF16 */
+/* Whether it is F64, F32, F16 or BF16. */
+bool sow_dtype_is_real(sow_dtype dtype);
 
 /* A row-major view of `data` (which may be NULL: a description only). Shapes are trusted. */
 sow_tensor sow_tensor_of(void *data, sow_dtype dtype, int rank, const int64_t *shape);
@@ -45,10 +48,14 @@ sow_tensor sow_tensor_of(void *data, sow_dtype dtype, int rank, const int64_t *s
 
 /* Number of elements, checked where shapes come from outside, and trusted inside. */
 sow_status sow_shape_count(int rank, const int64_t *shape, int64_t *out);
+/* Number of elements; the shape was checked before. */
 int64_t sow_count(sow_tensor t);
+/* Bytes of all elements. */
 size_t sow_bytes(sow_tensor t);
+/* Equal rank and extents. */
 bool sow_same_shape(sow_tensor a, sow_tensor b);
-bool sow_is_contiguous(sow_tensor t); /* row-major without gaps */
+/* Row-major without gaps. */
+bool sow_is_contiguous(sow_tensor t);
 /* True when the strides are a permutation of a gap-free layout: a loop over count elements of memory sees each once. */
 bool sow_is_dense(sow_tensor t);
 /* True when a and b have the same shape and strides: element-wise loops may run over memory. */
@@ -56,6 +63,7 @@ bool sow_same_layout(sow_tensor a, sow_tensor b);
 
 /* "[60, 784]" into a caller's buffer; returns it. */
 enum { SOW_SHAPE_TEXT = 160 };
+/* "[60, 784]" in the caller's buffer; returns it. */
 char *sow_shape_text(sow_tensor t, char text[SOW_SHAPE_TEXT]);
 
 /* Fresh memory for `like`'s shape in the arena, zeroed, row-major. Errors: SOW_E_MEMORY. */
@@ -65,8 +73,10 @@ sow_status sow_tensor_like(sow_arena *arena, sow_tensor like, sow_tensor *out);
 
 /* Views: no memory moves. The caller keeps indices in range; reshape needs a contiguous tensor. */
 sow_tensor sow_reshape(sow_tensor t, int rank, const int64_t *shape);
+/* Dimension i of the result is dimension order[i] of t. */
 sow_tensor sow_permute(sow_tensor t, const int *order);
-sow_tensor sow_transpose(sow_tensor t); /* swaps the last two dimensions */
+/* Swaps the last two dimensions. */
+sow_tensor sow_transpose(sow_tensor t);
 sow_tensor sow_slice(sow_tensor t, int dimension, int64_t first, int64_t count);
 
 /* Copies values in logical order, converting dtype (round to nearest even; floats to integers and back as C
@@ -77,6 +87,7 @@ sow_status sow_copy(sow_tensor to, sow_tensor from);
 void sow_fill(sow_tensor t, double value);
 /* Element at logical flat index i, as f64: for tests, messages and small work; not for hot loops. */
 double sow_at(sow_tensor t, int64_t i);
+/* Sets the element at logical flat index i, converted from f64 as sow_copy does. */
 void sow_put(sow_tensor t, int64_t i, double value);
 /* Memory offset, in elements, of the logical flat index i. */
 int64_t sow_offset(sow_tensor t, int64_t i);
@@ -86,9 +97,13 @@ int64_t sow_count_nonfinite(sow_tensor t);
 /* SOW_E_NUMBER naming `name`, the first bad index and the count, if any element is not finite. */
 sow_status sow_require_finite(sow_tensor t, const char *name);
 
+/* IEEE binary16 to binary32, exactly. */
 float sow_half_to_float(uint16_t bits);
+/* To the nearest binary16, ties to even; too large becomes infinity. */
 uint16_t sow_float_to_half(float value);
+/* bfloat16 to binary32, exactly. */
 float sow_bf16_to_float(uint16_t bits);
+/* To the nearest bfloat16, ties to even. */
 uint16_t sow_float_to_bf16(float value);
 
 /* C = alpha * op(A) op(B) + beta * C for row-major f32 matrices, op(A) [m, k], op(B) [k, n], C [m, n];

@@ -12,6 +12,7 @@ extern "C" {
 
 /* How many threads computing calls may use from now on (>= 1); 0 means one per core. */
 void sow_set_threads(int threads);
+/* The number of threads in force. */
 int sow_threads(void);
 
 /* Runs cell(context, index) for every index in [0, cells), spread over sow_threads() threads in fixed blocks.
@@ -27,7 +28,9 @@ int64_t sow_cells_for(int64_t items, int64_t grain);
 /* Denormal numbers slow masked and converged networks threefold. Computing entry points bracket their work
  * with these: every worker flushes denormals, and the caller's setting comes back. */
 typedef unsigned sow_float_mode;
+/* Sets flush-to-zero for this thread and returns the mode before. */
 sow_float_mode sow_flush_denormals(void);
+/* Brings back a mode that sow_flush_denormals returned. */
 void sow_restore_float_mode(sow_float_mode mode);
 
 /* Instruction set that the numeric libraries use on this machine, e.g. "avx2", "avx512_core_bf16". */
