@@ -17,6 +17,7 @@ sow_var sow_linear(sow_tape *t, sow_var x, sow_var w, sow_var b);
 sow_var sow_matmul(sow_tape *t, sow_var a, sow_var b);
 
 /* ---- element-wise (src/autograd/elementwise.c) ---- */
+/* a + b: equal shapes, or b's shape is the end of a's and b repeats over the leading dimensions. */
 sow_var sow_add(sow_tape *t, sow_var a, sow_var b);
 /* a - b, shapes as for sow_add. */
 sow_var sow_sub(sow_tape *t, sow_var a, sow_var b);
@@ -24,8 +25,9 @@ sow_var sow_sub(sow_tape *t, sow_var a, sow_var b);
 sow_var sow_mul(sow_tape *t, sow_var a, sow_var b);
 /* factor * x + shift. */
 sow_var sow_scale(sow_tape *t, sow_var x, double factor, double shift);
-/* Gradient at exactly 0 is 0. */
+/* max(0, x); the gradient at exactly 0 is 0. */
 sow_var sow_relu(sow_tape *t, sow_var x);
+/* x Phi(x) (Hendrycks and Gimpel 2016), or its approximation by tanh. */
 sow_var sow_gelu(sow_tape *t, sow_var x, bool tanh_form);
 /* 1 / (1 + exp(-x)). */
 sow_var sow_sigmoid(sow_tape *t, sow_var x);
@@ -41,20 +43,21 @@ sow_var sow_square(sow_tape *t, sow_var x);
 sow_var sow_dropout(sow_tape *t, sow_var x, double p);
 
 /* ---- shapes (src/autograd/shape.c) ---- */
+/* The same elements in logical order; one extent may be -1. A view of row-major memory, else a copy. */
 sow_var sow_reshaped(sow_tape *t, sow_var x, int rank, const int64_t *shape);
 /* Joins the dimensions from `first` on. */
 sow_var sow_flatten(sow_tape *t, sow_var x, int first);
-/* a view. */
+/* Dimension i of the result is dimension order[i] of x; a view. */
 sow_var sow_permuted(sow_tape *t, sow_var x, const int *order);
+/* Joins parts along one dimension; the others are equal. */
 sow_var sow_concat(sow_tape *t, const sow_var *parts, int count, int dimension);
 /* `count` indices from `first` on, of one dimension; copied where a view would have gaps. */
-/* a view. */
 sow_var sow_narrow(sow_tape *t, sow_var x, int dimension, int64_t first, int64_t count);
-/* Of all elements; f64 partial sums in a fixed order. */
+/* Sum of all elements; f64 partial sums in a fixed order. */
 sow_var sow_sum(sow_tape *t, sow_var x);
+/* Mean of all elements, likewise. */
 sow_var sow_mean(sow_tape *t, sow_var x);
 /* Sum over one dimension, which disappears; f64 sums in index order. */
-/* That dimension disappears. */
 sow_var sow_sum_over(sow_tape *t, sow_var x, int dimension);
 
 /* ---- convolution (src/autograd/conv.c) ---- */
