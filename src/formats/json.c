@@ -41,6 +41,7 @@ sow_status sow_json_parse(const char *place, const char *text, size_t size, sow_
     SOW_TRY(check_limits(place, text, size, limits));
     *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (*out) return SOW_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return sow_fail(SOW_E_MEMORY, "%s: out of memory while reading JSON", place);
+    /* jansson says nothing at all where some of its allocations fail */
+    if (!error.text[0] || json_error_code(&error) == json_error_out_of_memory) return sow_fail(SOW_E_MEMORY, "%s: out of memory while reading JSON", place);
     return sow_fail(SOW_E_FORMAT, "%s: line %d, column %d: not valid JSON: %s", place, error.line, error.column, error.text);
 }
