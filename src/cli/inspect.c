@@ -306,13 +306,23 @@ static bool holds(sow_arena *arena, const char *folder, const char *name) {
     return path && sow_path_exists(path);
 }
 
-static sow_status put_json_file(sow_call *call, const char *folder, const char *name) {
-    const char *path = sow_path_join(call->arena, folder, name);
+/* A report: whole for --json; for people its members, without what is a table of its own. */
+static sow_status put_report(sow_call *call, const char *folder, const char *name) {
+    const char *key, *path = sow_path_join(call->arena, folder, name);
+    json_t *value;
     if (!path) return SOW_E_MEMORY;
-    return inspect_json(call, path);
+    SOW_TRY(inspect_json(call, path));
+    if (call->json) return SOW_OK;
+    json_t *report = json_incref(json_object_get(call->result, name));
+    json_object_del(call->result, name);
+    int failed = 0;
+    json_object_foreach(report, key, value)
+        if (!json_is_array(value)) failed |= json_object_set(call->result, key, value);
+    json_decref(report);
+    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 
-/* Files by ending, with their sizes. */
+/* Names and sizes. */
 static sow_status put_listing(sow_call *call, const char *folder) {
     char **names;
     int64_t count;
@@ -336,12 +346,12 @@ static sow_status inspect_folder(sow_call *call, const char *path) {
     sow_arena *a = call->arena;
     if (holds(a, path, "report.json")) {
         SOW_TRY(inspect_put(call, "format", json_string("ticket folder")));
-        SOW_TRY(put_json_file(call, path, "report.json"));
+        SOW_TRY(put_report(call, path, "report.json"));
         return put_table(call, "rounds", path, "rounds.csv");
     }
     if (holds(a, path, "run.json")) {
         SOW_TRY(inspect_put(call, "format", json_string("run folder")));
-        SOW_TRY(put_json_file(call, path, "run.json"));
+        SOW_TRY(put_report(call, path, "run.json"));
         return put_table(call, "curve", path, "curve.csv");
     }
     if (holds(a, path, "model.safetensors") || holds(a, path, "model.safetensors.index.json")) return inspect_safetensors(call, path);

@@ -59,3 +59,23 @@ edit 's/\\"action/\\"ac\\"on/' run/final.safetensors hostile.safetensors
 expect_fail 'a passport that is no JSON is refused' "$SOW" replay hostile.safetensors
 expect_message 1 'no such file|No such file' 'a missing file is named' "$SOW" replay nowhere.safetensors
 expect_true 'no temporary folder is left' [ -z "$(ls -d "$TMPDIR"/sow-replay.* 2>/dev/null)" ]
+
+expect_ok 'a classic start' "$SOW" classic --arch mlp:64-20-5 --scheme orthogonal --seed 7 -o start.safetensors
+expect_output '^same bits: yes$' 'is made again bit for bit' "$SOW" replay start.safetensors
+expect_ok 'layers of a checkpoint made anew' "$SOW" classic --like start.safetensors --scheme kaiming-normal --rule 'fc1.*=keep' -o layers.safetensors
+expect_output '^same bits: yes$' 'are made again from the checkpoint beside them' "$SOW" replay layers.safetensors
+rm start.safetensors
+expect_message 1 'its input start.safetensors was not found' 'but not without it' "$SOW" replay layers.safetensors
+
+expect_ok 'a ticket' "$SOW" lottery-ticket find --arch mlp:64-20-5 --data synthetic:relmlp --steps 60 --rounds 1 --quiet -o ticket
+for file in ticket ticket.mask mask_01 theta0; do
+    expect_output '^same bits: yes$' "$file is made again bit for bit" "$SOW" replay ticket/$file.safetensors
+done
+
+trainer='cp {init} {out}; touch ran; echo "{{\"step\":1,\"val_loss\":1,\"test_accuracy\":0.5}}"'
+expect_ok 'a ticket by another trainer' "$SOW" lottery-ticket find --train "$trainer" --start run/final.safetensors --rate 0.2 --rounds 1 --quiet -o foreign
+cp run/final.safetensors foreign/
+find . -name ran -exec rm -f {} +
+expect_message 2 'was trained by another program: cp {init} {out}; touch ran' 'replay shows its command' "$SOW" replay foreign/ticket.safetensors
+expect_true 'and does not run it' [ -z "$(find . -name ran)" ]
+expect_output '^same bits: yes$' 'unless it is given' "$SOW" replay foreign/ticket.safetensors --train "$trainer"
