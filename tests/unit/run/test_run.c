@@ -136,28 +136,40 @@ static void the_memory_limit_holds(void **state) {
     lab_close(&l);
 }
 
-/* Whether a process with this argument runs. */
-static bool runs(const char *argument) {
+/* Commands of a test sleep for a time that no other process sleeps for: S in them becomes 1000.PID and a number. */
+static const char *sleeping(int number, const char *command) {
+    static char texts[8][400];
+    char *to = texts[number];
+    for (; *command; command++)
+        if (*command == 'S') to += sprintf(to, "sleep 1000.%d%d", (int)getpid(), number);
+        else *to++ = *command;
+    *to = 0;
+    return texts[number];
+}
+
+/* Whether a process sleeps for that number. */
+static bool sleeps(pid_t tester, int number) {
     char command[300];
-    snprintf(command, sizeof command, "exec 2>/dev/null; for c in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$c | grep -q '^sleep %s ' && exit 0; done; exit 1", argument);
+    snprintf(command, sizeof command, "exec 2>/dev/null; for c in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$c | grep -q '^sleep 1000.%d%d ' && exit 0; done; exit 1",
+             (int)tester, number);
     return system(command) == 0;
 }
 
 static void grandchildren_do_not_outlive_the_cell(void **state) {
     lab l;
     double start = sow_seconds();
-    assert_int_equal(run_one(&l, "sleep 1234.5 & setsid sleep 1234.5 & (trap '' TERM; exec sleep 1234.5) & echo '{\"step\":1,\"loss\":2}'"), SOW_OK);
+    assert_int_equal(run_one(&l, sleeping(1, "S & setsid S & (trap '' TERM; exec S) & echo '{\"step\":1,\"loss\":2}'")), SOW_OK);
     assert_int_equal(l.cells[0].state, SOW_CELL_DONE);
     assert_true(sow_seconds() - start < 4);
-    assert_false(runs("1234.5"));
+    assert_false(sleeps(getpid(), 1));
     lab_close(&l);
 }
 
 static void a_killed_supervisor_takes_the_trainer_along(void **state) {
     lab l;
-    assert_int_equal(run_one(&l, "kill -9 $PPID; sleep 4567.5; true"), SOW_E_TRAINER);
+    assert_int_equal(run_one(&l, sleeping(5, "kill -9 $PPID; S; true")), SOW_E_TRAINER);
     assert_contains(l.cells[0].last_lines, "its supervisor was killed");
-    assert_false(runs("4567.5"));
+    assert_false(sleeps(getpid(), 5));
     lab_close(&l);
 }
 
@@ -382,12 +394,13 @@ static void on_alarm(int number) {
 /* In a child, since an interruption is for good. */
 static void an_interruption_stops_trainers_and_keeps_the_store(void **state) {
     const char *folder = new_folder();
-    if (fork() == 0) {
+    pid_t child = fork();
+    if (child == 0) {
         lab l;
         lab_open(&l, folder);
         signal(SIGALRM, on_alarm);
         lab_add(&l, "one", 1, "true");
-        lab_add(&l, "two", 1, "echo '{\"step\":1,\"loss\":1}'; exec sleep 2345.5");
+        lab_add(&l, "two", 1, sleeping(2, "echo '{\"step\":1,\"loss\":1}'; exec S"));
         lab_add(&l, "three", 1, "true");
         alarm(1);
         _exit(lab_run(&l) == SOW_E_INTERRUPTED && l.cells[1].state == SOW_CELL_STOPPED ? 0 : 1);
@@ -395,7 +408,7 @@ static void an_interruption_stops_trainers_and_keeps_the_store(void **state) {
     int status;
     wait(&status);
     assert_int_equal(status, 0);
-    assert_false(runs("2345.5"));
+    assert_false(sleeps(child, 2));
     lab l;
     lab_open(&l, folder);
     assert_string_equal(query(l.arena, folder, "SELECT stage,state FROM cell ORDER BY id"), "one|done\ntwo|stopped\nthree|pending\n");
@@ -409,18 +422,18 @@ static void after_sigkill_no_trainer_is_left_and_the_store_opens(void **state) {
         lab l;
         lab_open(&l, folder);
         l.runner.slots = 2;
-        lab_add(&l, "one", 1, "trap '' TERM; setsid sleep 3456.5 & sleep 3456.5; true");
-        lab_add(&l, "two", 1, "sleep 3456.5; true");
+        lab_add(&l, "one", 1, sleeping(3, "trap '' TERM; setsid S & S; true"));
+        lab_add(&l, "two", 1, sleeping(4, "S; true"));
         lab_run(&l);
         _exit(1);
     }
-    for (int i = 0; i < 200 && !runs("3456.5"); i++) usleep(20000);
-    assert_true(runs("3456.5"));
+    for (int i = 0; i < 200 && !(sleeps(child, 3) && sleeps(child, 4)); i++) usleep(20000);
+    assert_true(sleeps(child, 3) && sleeps(child, 4));
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     lab l;
     lab_open(&l, folder); /* waits until the supervisors are gone */
-    assert_false(runs("3456.5"));
+    assert_false(sleeps(child, 3) || sleeps(child, 4));
     assert_string_equal(query(l.arena, folder, "SELECT state,outcome FROM cell JOIN attempt ON cell=id"), "pending|lost\npending|lost\n");
     lab_close(&l);
 }
