@@ -106,6 +106,14 @@ static void numbers_are_checked(void **state) {
     assert_wrong(PARSE("-o", "x", "--rank", "0"), "--rank: found '0', expected an integer from 1 to 4096");
 }
 
+static void large_numbers_are_refused(void **state) {
+    assert_wrong(PARSE("-o", "x", "--rank", "4097"), "--rank: found '4097', expected an integer from 1 to 4096");
+}
+
+static void seeds_from_high_to_low_are_refused(void **state) {
+    assert_wrong(PARSE("-o", "x", "--seeds", "3:1"), "--seeds: found '3:1', expected ranges from low to high");
+}
+
 static void half_numbers_are_refused(void **state) {
     assert_wrong(PARSE("-o", "x", "--rank", "8x"), "--rank: found '8x'");
 }
@@ -199,7 +207,7 @@ int main(void) {
         TEST(values_are_read_in_every_spelling), TEST(defaults_fill_in_and_are_not_given), TEST(lists_collect_in_order),
         TEST(common_options_are_known_everywhere), TEST(help_needs_nothing_else), TEST(words_behind_two_dashes_are_arguments),
         TEST(an_unknown_option_names_the_nearest), TEST(far_options_name_help), TEST(numbers_are_checked),
-        TEST(half_numbers_are_refused), TEST(huge_numbers_are_refused), TEST(nan_is_no_number), TEST(infinity_is_no_number),
+        TEST(large_numbers_are_refused), TEST(seeds_from_high_to_low_are_refused), TEST(half_numbers_are_refused), TEST(huge_numbers_are_refused), TEST(nan_is_no_number), TEST(infinity_is_no_number),
         TEST(choices_are_checked), TEST(a_missing_output_is_named), TEST(a_missing_value_is_named), TEST(an_option_is_no_value),
         TEST(twice_is_refused), TEST(extra_arguments_are_refused), TEST(flags_take_true_and_false_only),
         TEST(a_flag_can_be_switched_off), TEST(seeds_are_ranges_with_both_ends), TEST(bad_seeds_are_refused),

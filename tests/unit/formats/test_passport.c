@@ -127,6 +127,9 @@ static void a_folder_hash_follows_names_and_contents(void **state) {
     assert_int_equal(rename("f/sub/b", "f/sub/c"), 0);
     assert_int_equal(sow_hash_input("f", four), SOW_OK);
     assert_string_not_equal(three, four);
+    assert_int_equal(rename("f/sub/c", "f/c"), 0);
+    assert_int_equal(sow_hash_input("f", one), SOW_OK);
+    assert_string_not_equal(four, one);
 }
 
 static void parents_are_the_passports_of_inputs(void **state) {
