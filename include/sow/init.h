@@ -10,14 +10,25 @@ extern "C" {
 #endif
 
 typedef enum sow_scheme {
-    SOW_INIT_UNIFORM, SOW_INIT_NORMAL, SOW_INIT_TRUNCATED_NORMAL, SOW_INIT_CONSTANT, SOW_INIT_ONES, SOW_INIT_ZEROS,
-    SOW_INIT_EYE, SOW_INIT_DIRAC, SOW_INIT_XAVIER_UNIFORM, SOW_INIT_XAVIER_NORMAL, SOW_INIT_KAIMING_UNIFORM,
-    SOW_INIT_KAIMING_NORMAL, SOW_INIT_ORTHOGONAL, SOW_INIT_SPARSE,
-    SOW_INIT_TORCH_DEFAULT,       /* what PyTorch's modules do: needs the sibling weight for a bias */
-    SOW_INIT_VARIANCE_SCALING,    /* TensorFlow */
-    SOW_INIT_GLOROT_TRUNCATED,    /* TF1 xavier_initializer(uniform=False): normal cut at 2 sd, widened */
-    SOW_INIT_DELTA_ORTHOGONAL,    /* Xiao et al. 2018 */
-    SOW_INIT_KEEP,                /* leave the tensor as it is */
+    SOW_INIT_UNIFORM,
+    SOW_INIT_NORMAL,
+    SOW_INIT_TRUNCATED_NORMAL,
+    SOW_INIT_CONSTANT,
+    SOW_INIT_ONES,
+    SOW_INIT_ZEROS,
+    SOW_INIT_EYE,
+    SOW_INIT_DIRAC,
+    SOW_INIT_XAVIER_UNIFORM,
+    SOW_INIT_XAVIER_NORMAL,
+    SOW_INIT_KAIMING_UNIFORM,
+    SOW_INIT_KAIMING_NORMAL,
+    SOW_INIT_ORTHOGONAL,
+    SOW_INIT_SPARSE,
+    SOW_INIT_TORCH_DEFAULT,    /* what PyTorch's modules do: needs the sibling weight for a bias */
+    SOW_INIT_VARIANCE_SCALING, /* TensorFlow */
+    SOW_INIT_GLOROT_TRUNCATED, /* TF1 xavier_initializer(uniform=False): normal cut at 2 sd, widened */
+    SOW_INIT_DELTA_ORTHOGONAL, /* Xiao et al. 2018 */
+    SOW_INIT_KEEP,             /* leave the tensor as it is */
     SOW_INIT_SCHEMES
 } sow_scheme;
 
@@ -62,7 +73,8 @@ sow_status sow_fans(sow_tensor t, double *fan_in, double *fan_out);
  * fan-in, for biases under SOW_INIT_TORCH_DEFAULT (0: such a bias gets zeros); `role` matters to that scheme only.
  * Errors, naming tensor, shape and what is expected: SOW_E_SHAPE, SOW_E_TYPE, SOW_E_RANGE (a parameter), SOW_E_NUMBER (a value
  * that the dtype cannot hold). Cost: one pass; orthogonal: one QR in f64. */
-sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in, sow_tensor t);
+sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in,
+                           sow_tensor t);
 
 /* ---- whole states ---- */
 
@@ -97,7 +109,8 @@ sow_status sow_init_choose(const sow_state *state, const sow_init *by_default, c
 
 /* Chooses and fills all entries in order: with the generator TORCH_CPU the bits are those of PyTorch, if the state's order is
  * that of its modules. On failure some entries are filled. */
-sow_status sow_init_state(sow_rng *rng, sow_state *state, const sow_init *by_default, const sow_init_rule *rules, int count);
+sow_status sow_init_state(sow_rng *rng, sow_state *state, const sow_init *by_default, const sow_init_rule *rules,
+                          int count);
 
 #ifdef __cplusplus
 }

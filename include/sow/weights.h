@@ -38,8 +38,8 @@ sow_status sow_classic(const sow_classic_config *config, sow_state *state, sow_a
 /* Reads LIKE (safetensors, one file, an index or a folder) and writes OUT with the same names, shapes and dtypes, tensor by tensor: files may
  * be larger than memory, of which the largest tensor takes its own size, twice its f32 size for orthogonal, and a generator's state a
  * tensor where it has one stream. Kept tensors are copied byte by byte; SOW_E_NUMBER if one holds NaN or infinities. */
-sow_status sow_classic_file(const sow_classic_config *config, const char *like, const char *out, const char *passport, sow_arena *arena,
-                            sow_filled **report, int64_t *count);
+sow_status sow_classic_file(const sow_classic_config *config, const char *like, const char *out, const char *passport,
+                            sow_arena *arena, sow_filled **report, int64_t *count);
 
 /* ---- LSUV (Mishkin and Matas 2016, arXiv 1511.06422) ---- */
 
@@ -60,7 +60,8 @@ typedef struct sow_lsuv_layer {
  * (before norm and activation) is within tolerance of 1. Weights must be filled (orthogonal, in the paper). Batch norms work on
  * the batch; their running statistics stay as they were. Errors: SOW_E_NUMBER where an output does not vary at all; SOW_E_SHAPE.
  * Layers that do not settle in `rounds` rounds are warned about. Cost: a forward pass a round, two where biases are 0. */
-sow_status sow_lsuv(const sow_lsuv_config *config, sow_model *model, const sow_data *data, sow_arena *arena, sow_lsuv_layer **layers, int64_t *count);
+sow_status sow_lsuv(const sow_lsuv_config *config, sow_model *model, const sow_data *data, sow_arena *arena,
+                    sow_lsuv_layer **layers, int64_t *count);
 
 #ifdef __cplusplus
 }

@@ -10,10 +10,14 @@ static sow_status check(sow_tensor a, sow_tensor q, sow_tensor r) {
     char text[SOW_SHAPE_TEXT], other[SOW_SHAPE_TEXT];
     if (a.rank != 2 || a.shape[0] < a.shape[1])
         return sow_fail(SOW_E_SHAPE, "qr: the matrix is %s, expected [m, n] with m >= n", sow_shape_text(a, text));
-    if (!sow_same_shape(a, q)) return sow_fail(SOW_E_SHAPE, "qr: Q is %s, expected %s as the matrix", sow_shape_text(q, text), sow_shape_text(a, other));
-    if (q.dtype != SOW_F32 && q.dtype != SOW_F64) return sow_fail(SOW_E_TYPE, "qr: Q is %s, expected F32 or F64", sow_dtype_name(q.dtype));
+    if (!sow_same_shape(a, q))
+        return sow_fail(SOW_E_SHAPE, "qr: Q is %s, expected %s as the matrix", sow_shape_text(q, text),
+                        sow_shape_text(a, other));
+    if (q.dtype != SOW_F32 && q.dtype != SOW_F64)
+        return sow_fail(SOW_E_TYPE, "qr: Q is %s, expected F32 or F64", sow_dtype_name(q.dtype));
     if (r.data && (r.rank != 2 || r.shape[0] != a.shape[1] || r.shape[1] != a.shape[1]))
-        return sow_fail(SOW_E_SHAPE, "qr: R is %s, expected [%lld, %lld]", sow_shape_text(r, text), (long long)a.shape[1], (long long)a.shape[1]);
+        return sow_fail(SOW_E_SHAPE, "qr: R is %s, expected [%lld, %lld]", sow_shape_text(r, text),
+                        (long long)a.shape[1], (long long)a.shape[1]);
     SOW_TRY(linalg_check_extents("qr", a));
     return sow_require_finite(a, "qr's matrix");
 }
@@ -86,12 +90,15 @@ sow_status sow_qr(sow_tensor a, sow_tensor q, sow_tensor r) {
     size_t element = sow_dtype_size(q.dtype);
     bool by_columns = q.stride[0] == 1 && (q.stride[1] == m || n == 1);
     int64_t work_count = work_size((lapack_int)m, (lapack_int)n, q.dtype == SOW_F64);
-    size_t copy = by_columns ? 0 : (size_t)(m * n) * element, tau = (size_t)n * element, work = (size_t)work_count * element;
+    size_t copy = by_columns ? 0 : (size_t)(m * n) * element, tau = (size_t)n * element,
+           work = (size_t)work_count * element;
     uint8_t *scratch = sow_reallocate(NULL, copy + tau + work + (size_t)n);
     if (!scratch) return SOW_E_MEMORY;
     sow_tensor columns = sow_transpose(sow_tensor_of(by_columns ? q.data : scratch, q.dtype, 2, (int64_t[]){n, m}));
     sow_status status = a.data == columns.data && sow_same_layout(a, columns) ? SOW_OK : sow_copy(columns, a);
-    if (status == SOW_OK) status = decompose(columns, scratch + copy, scratch + copy + tau, work_count, (int8_t *)scratch + copy + tau + work, r);
+    if (status == SOW_OK)
+        status = decompose(columns, scratch + copy, scratch + copy + tau, work_count,
+                           (int8_t *)scratch + copy + tau + work, r);
     if (status == SOW_OK && !by_columns) status = sow_copy(q, columns);
     sow_release(scratch);
     return status;

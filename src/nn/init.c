@@ -26,30 +26,45 @@ const init_facts init_facts_of[SOW_INIT_SCHEMES] = {
     [SOW_INIT_ORTHOGONAL] = {"orthogonal", 2, 8, layer, "normal or zeros", INIT_GAIN, true},
     [SOW_INIT_SPARSE] = {"sparse", 2, 2, "a matrix", "normal", INIT_SPARSITY | INIT_SD, true},
     [SOW_INIT_TORCH_DEFAULT] = {"torch-default", 0, 8, "", "", 0, true},
-    [SOW_INIT_VARIANCE_SCALING] = {"variance-scaling", 1, 8, "1 dimension or more", "constant", INIT_SCALE | INIT_MODE | INIT_DISTRIBUTION, true},
+    [SOW_INIT_VARIANCE_SCALING] = {"variance-scaling", 1, 8, "1 dimension or more", "constant",
+                                   INIT_SCALE | INIT_MODE | INIT_DISTRIBUTION, true},
     [SOW_INIT_GLOROT_TRUNCATED] = {"glorot-truncated", 1, 8, "1 dimension or more", "constant", 0, true},
     [SOW_INIT_DELTA_ORTHOGONAL] = {"delta-orthogonal", 3, 5, convolution, "orthogonal for matrices", INIT_GAIN, true},
     [SOW_INIT_KEEP] = {"keep", 0, 8, "", "", 0, false},
 };
 
 sow_init sow_init_defaults(sow_scheme scheme) {
-    sow_init init = {.scheme = scheme, .low = 0, .high = 1, .mean = 0, .sd = 1, .gain = 1, .mode = SOW_FAN_IN, .nonlinearity = "leaky_relu",
-                     .sparsity = NAN, .scale = 1, .distribution = "truncated_normal", .groups = 1};
+    sow_init init = {.scheme = scheme,
+                     .low = 0,
+                     .high = 1,
+                     .mean = 0,
+                     .sd = 1,
+                     .gain = 1,
+                     .mode = SOW_FAN_IN,
+                     .nonlinearity = "leaky_relu",
+                     .sparsity = NAN,
+                     .scale = 1,
+                     .distribution = "truncated_normal",
+                     .groups = 1};
     if (scheme == SOW_INIT_TRUNCATED_NORMAL) init.low = -2, init.high = 2;
     if (scheme == SOW_INIT_SPARSE) init.sd = 0.01;
     return init;
 }
 
 sow_status sow_gain(const char *nonlinearity, double parameter, double *out) {
-    static const struct { const char *name; double gain; } known[] = {
-        {"linear", 1}, {"sigmoid", 1}, {"conv1d", 1}, {"conv2d", 1}, {"conv3d", 1}, {"conv_transpose1d", 1}, {"conv_transpose2d", 1},
-        {"conv_transpose3d", 1}, {"tanh", 5.0 / 3}, {"selu", 3.0 / 4}};
+    static const struct {
+        const char *name;
+        double gain;
+    } known[] = {{"linear", 1},     {"sigmoid", 1},          {"conv1d", 1},           {"conv2d", 1},
+                 {"conv3d", 1},     {"conv_transpose1d", 1}, {"conv_transpose2d", 1}, {"conv_transpose3d", 1},
+                 {"tanh", 5.0 / 3}, {"selu", 3.0 / 4}};
     if (!strcmp(nonlinearity, "relu")) {
         *out = sqrt(2.0);
         return SOW_OK;
     }
     if (!strcmp(nonlinearity, "leaky_relu")) {
-        const volatile double square = parameter * parameter; /* rounded by itself on every processor: never fused with the sum */
+        /* rounded by itself on every processor: never fused with the sum */
+        const volatile double square = parameter * parameter;
         *out = sqrt(2.0 / (1 + square));
         return SOW_OK;
     }
@@ -58,12 +73,16 @@ sow_status sow_gain(const char *nonlinearity, double parameter, double *out) {
             *out = known[i].gain;
             return SOW_OK;
         }
-    return sow_fail(SOW_E_ARGUMENT, "nonlinearity '%s': expected linear, sigmoid, tanh, relu, leaky_relu, selu or conv1d ... conv_transpose3d", nonlinearity);
+    return sow_fail(
+        SOW_E_ARGUMENT,
+        "nonlinearity '%s': expected linear, sigmoid, tanh, relu, leaky_relu, selu or conv1d ... conv_transpose3d",
+        nonlinearity);
 }
 
 sow_status sow_fans(sow_tensor t, double *fan_in, double *fan_out) {
     char text[SOW_SHAPE_TEXT];
-    if (t.rank < 2) return sow_fail(SOW_E_SHAPE, "fan-in and fan-out need 2 dimensions or more, found %s", sow_shape_text(t, text));
+    if (t.rank < 2)
+        return sow_fail(SOW_E_SHAPE, "fan-in and fan-out need 2 dimensions or more, found %s", sow_shape_text(t, text));
     double field = 1; /* the filter's extent: kernel height times width ... */
     for (int d = 2; d < t.rank; d++) field *= (double)t.shape[d];
     *fan_in = (double)t.shape[1] * field;
@@ -77,41 +96,57 @@ static sow_status check_shape(const char *name, const sow_init *init, sow_tensor
     const init_facts *facts = &init_facts_of[init->scheme];
     char text[SOW_SHAPE_TEXT];
     if (t.rank < facts->least || t.rank > facts->most)
-        return sow_fail(SOW_E_SHAPE, "%s: '%s' is %s, expected %s; take %s", facts->name, name, sow_shape_text(t, text), facts->needs, facts->instead);
+        return sow_fail(SOW_E_SHAPE, "%s: '%s' is %s, expected %s; take %s", facts->name, name, sow_shape_text(t, text),
+                        facts->needs, facts->instead);
     int64_t groups = init->groups ? init->groups : 1;
     if (init->scheme == SOW_INIT_DIRAC && (groups < 1 || t.shape[0] % groups))
-        return sow_fail(SOW_E_SHAPE, "dirac: '%s' is %s, its %lld output channels do not divide into %lld groups", name, sow_shape_text(t, text),
-                        (long long)t.shape[0], (long long)groups);
+        return sow_fail(SOW_E_SHAPE, "dirac: '%s' is %s, its %lld output channels do not divide into %lld groups", name,
+                        sow_shape_text(t, text), (long long)t.shape[0], (long long)groups);
     if (init->scheme == SOW_INIT_DELTA_ORTHOGONAL && t.shape[0] < t.shape[1])
-        return sow_fail(SOW_E_SHAPE, "delta-orthogonal: '%s' is %s, expected at least as many output channels (first) as input channels; take orthogonal",
-                        name, sow_shape_text(t, text));
+        return sow_fail(
+            SOW_E_SHAPE,
+            "delta-orthogonal: '%s' is %s, expected at least as many output channels (first) as input channels; take orthogonal",
+            name, sow_shape_text(t, text));
     return SOW_OK;
 }
 
 static sow_status check_dtype(const char *name, const sow_init *init, sow_tensor t) {
     const init_facts *facts = &init_facts_of[init->scheme];
-    bool shapeless = init->scheme == SOW_INIT_CONSTANT || init->scheme == SOW_INIT_ONES || init->scheme == SOW_INIT_ZEROS;
+    bool shapeless = init->scheme == SOW_INIT_CONSTANT || init->scheme == SOW_INIT_ONES ||
+                     init->scheme == SOW_INIT_ZEROS;
     if (sow_dtype_is_real(t.dtype)) return SOW_OK;
     if (shapeless && t.dtype != SOW_C64 && t.dtype != SOW_F8_E4M3 && t.dtype != SOW_F8_E5M2) return SOW_OK;
-    return sow_fail(SOW_E_TYPE, "%s: '%s' is %s, expected F64, F32, F16 or BF16; take keep", facts->name, name, sow_dtype_name(t.dtype));
+    return sow_fail(SOW_E_TYPE, "%s: '%s' is %s, expected F64, F32, F16 or BF16; take keep", facts->name, name,
+                    sow_dtype_name(t.dtype));
 }
 
 static sow_status check_parameters(const char *name, const sow_init *init) {
     const init_facts *facts = &init_facts_of[init->scheme];
     unsigned has = facts->parameters;
-    const double numbers[] = {init->low, init->high, init->mean, init->sd, init->value, init->gain, init->slope, init->scale};
+    const double numbers[] = {init->low,   init->high, init->mean,  init->sd,
+                              init->value, init->gain, init->slope, init->scale};
     const unsigned owners[] = {INIT_LOW, INIT_HIGH, INIT_MEAN, INIT_SD, INIT_VALUE, INIT_GAIN, INIT_SLOPE, INIT_SCALE};
     for (size_t i = 0; i < sizeof owners / sizeof *owners; i++)
-        if ((has & owners[i]) && !isfinite(numbers[i])) return sow_fail(SOW_E_RANGE, "%s: '%s': parameter %g, expected finite numbers", facts->name, name, numbers[i]);
-    if ((has & INIT_SD) && init->sd < 0) return sow_fail(SOW_E_RANGE, "%s: '%s': standard deviation %g, expected 0 or more", facts->name, name, init->sd);
+        if ((has & owners[i]) && !isfinite(numbers[i]))
+            return sow_fail(SOW_E_RANGE, "%s: '%s': parameter %g, expected finite numbers", facts->name, name,
+                            numbers[i]);
+    if ((has & INIT_SD) && init->sd < 0)
+        return sow_fail(SOW_E_RANGE, "%s: '%s': standard deviation %g, expected 0 or more", facts->name, name,
+                        init->sd);
     if (init->scheme == SOW_INIT_UNIFORM && (init->low > init->high || !isfinite((float)init->high - (float)init->low)))
-        return sow_fail(SOW_E_RANGE, "uniform: '%s': bounds %g and %g, expected low <= high", name, init->low, init->high);
+        return sow_fail(SOW_E_RANGE, "uniform: '%s': bounds %g and %g, expected low <= high", name, init->low,
+                        init->high);
     if ((has & INIT_SPARSITY) && !(init->sparsity >= 0 && init->sparsity <= 1))
-        return sow_fail(SOW_E_RANGE, isnan(init->sparsity) ? "sparse: '%s': no sparsity given, expected the fraction of zeros in a column, from 0 to 1"
-                                                           : "sparse: '%s': sparsity %g, expected 0 to 1", name, init->sparsity);
-    if ((has & INIT_SCALE) && init->scale <= 0) return sow_fail(SOW_E_RANGE, "variance-scaling: '%s': scale %g, expected more than 0", name, init->scale);
+        return sow_fail(SOW_E_RANGE,
+                        isnan(init->sparsity)
+                            ? "sparse: '%s': no sparsity given, expected the fraction of zeros in a column, from 0 to 1"
+                            : "sparse: '%s': sparsity %g, expected 0 to 1",
+                        name, init->sparsity);
+    if ((has & INIT_SCALE) && init->scale <= 0)
+        return sow_fail(SOW_E_RANGE, "variance-scaling: '%s': scale %g, expected more than 0", name, init->scale);
     if ((has & INIT_SLOPE) && init->mode == SOW_FAN_AVERAGE)
-        return sow_fail(SOW_E_RANGE, "%s: '%s': mode fan_avg, expected fan_in or fan_out; take variance-scaling", facts->name, name);
+        return sow_fail(SOW_E_RANGE, "%s: '%s': mode fan_avg, expected fan_in or fan_out; take variance-scaling",
+                        facts->name, name);
     return SOW_OK;
 }
 
@@ -195,7 +230,9 @@ static sow_status variance_scaling(const sow_init *init, sow_tensor t, distribut
     if (!strcmp(init->distribution, "uniform")) *d = uniform_within(sqrt(3.0 * variance));
     else if (!strcmp(init->distribution, "untruncated_normal")) *d = normal_of(sqrt(variance));
     else if (!strcmp(init->distribution, "truncated_normal")) *d = cut_normal(sqrt(variance) / cut);
-    else return sow_fail(SOW_E_ARGUMENT, "distribution '%s': expected truncated_normal, untruncated_normal or uniform", init->distribution);
+    else
+        return sow_fail(SOW_E_ARGUMENT, "distribution '%s': expected truncated_normal, untruncated_normal or uniform",
+                        init->distribution);
     return SOW_OK;
 }
 
@@ -257,7 +294,8 @@ static sow_status fill_orthogonal(sow_rng *rng, double gain, sow_tensor matrix) 
 static sow_status fill_flattened_orthogonal(sow_rng *rng, double gain, sow_tensor t) {
     int64_t rows = t.shape[0], columns = sow_count(t) / rows;
     if (t.rank == 2) return fill_orthogonal(rng, gain, t);
-    if (sow_is_contiguous(t)) return fill_orthogonal(rng, gain, sow_tensor_of(t.data, t.dtype, 2, (int64_t[]){rows, columns}));
+    if (sow_is_contiguous(t))
+        return fill_orthogonal(rng, gain, sow_tensor_of(t.data, t.dtype, 2, (int64_t[]){rows, columns}));
     void *copy = sow_reallocate(NULL, sow_bytes(t));
     if (!copy) return SOW_E_MEMORY;
     sow_status status = fill_orthogonal(rng, gain, sow_tensor_of(copy, t.dtype, 2, (int64_t[]){rows, columns}));
@@ -269,7 +307,11 @@ static sow_status fill_flattened_orthogonal(sow_rng *rng, double gain, sow_tenso
 /* Xiao et al. 2018: an orthogonal matrix at the filter's centre, zeros around it. */
 static sow_status fill_delta_orthogonal(sow_rng *rng, double gain, sow_tensor t) {
     sow_fill(t, 0);
-    sow_tensor middle = {.data = t.data, .dtype = t.dtype, .rank = 2, .shape = {t.shape[0], t.shape[1]}, .stride = {t.stride[0], t.stride[1]}};
+    sow_tensor middle = {.data = t.data,
+                         .dtype = t.dtype,
+                         .rank = 2,
+                         .shape = {t.shape[0], t.shape[1]},
+                         .stride = {t.stride[0], t.stride[1]}};
     middle.data = (uint8_t *)t.data + sow_offset(t, centre(t, 0, 0, false)) * (int64_t)sow_dtype_size(t.dtype);
     return fill_orthogonal(rng, gain, middle);
 }
@@ -297,7 +339,8 @@ static sow_status fill_as_module(sow_rng *rng, const char *name, sow_role role, 
 
 /* ---- one tensor ---- */
 
-static sow_status fill(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in, sow_tensor t) {
+static sow_status fill(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in,
+                       sow_tensor t) {
     distribution d = {.kind = UNIFORM, .mean = init->mean, .sd = init->sd, .low = init->low, .high = init->high};
     switch (init->scheme) {
     case SOW_INIT_UNIFORM: break;
@@ -324,8 +367,10 @@ static sow_status fill(sow_rng *rng, const char *name, sow_role role, const sow_
     return draw(rng, &d, t);
 }
 
-sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in, sow_tensor t) {
-    if ((unsigned)init->scheme >= SOW_INIT_SCHEMES) return sow_fail(SOW_E_RANGE, "'%s': no initialisation number %d", name, (int)init->scheme);
+sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const sow_init *init, double weight_fan_in,
+                           sow_tensor t) {
+    if ((unsigned)init->scheme >= SOW_INIT_SCHEMES)
+        return sow_fail(SOW_E_RANGE, "'%s': no initialisation number %d", name, (int)init->scheme);
     if (init->scheme == SOW_INIT_KEEP) return SOW_OK;
     if (init->scheme != SOW_INIT_TORCH_DEFAULT || role != SOW_ROLE_BUFFER) SOW_TRY(check_dtype(name, init, t));
     SOW_TRY(check_shape(name, init, t));
@@ -335,5 +380,7 @@ sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const 
     sow_status status = fill(rng, name, role, init, weight_fan_in, t);
     if (status != SOW_OK) return sow_fail_in(status, "'%s'", name);
     status = sow_require_finite(t, name);
-    return status == SOW_OK ? SOW_OK : sow_fail_in(status, "%s gives values beyond %s", sow_scheme_name(init->scheme), sow_dtype_name(t.dtype));
+    return status == SOW_OK ? SOW_OK
+                            : sow_fail_in(status, "%s gives values beyond %s", sow_scheme_name(init->scheme),
+                                          sow_dtype_name(t.dtype));
 }

@@ -51,7 +51,8 @@ static bool attention(const sow_state *state, const sow_entry *entry, sow_init *
     const char *last = last_word(entry->name);
     for (size_t i = 0; i < sizeof projections / sizeof *projections; i++)
         if (!strcmp(last, projections[i])) return *out = sow_init_defaults(SOW_INIT_XAVIER_UNIFORM), true;
-    if (!strcmp(last, "bias_k") || !strcmp(last, "bias_v")) return *out = sow_init_defaults(SOW_INIT_XAVIER_NORMAL), true;
+    if (!strcmp(last, "bias_k") || !strcmp(last, "bias_v"))
+        return *out = sow_init_defaults(SOW_INIT_XAVIER_NORMAL), true;
     char outer[1024]; /* "attn.in_proj_bias" for "attn.out_proj.bias" */
     size_t prefix = strlen(entry->name);
     bool out_bias = prefix >= 13 && !strcmp(entry->name + prefix - 13, "out_proj.bias") && prefix < sizeof outer;
@@ -64,10 +65,13 @@ static bool attention(const sow_state *state, const sow_entry *entry, sow_init *
 /* What stands in for torch-default where it is no matter of one tensor alone. */
 static void choose_module(const sow_state *state, const sow_entry *entry, sow_init_choice *choice) {
     double fan_out;
-    if (choice->init.scheme != SOW_INIT_TORCH_DEFAULT || recurrent(state, entry, &choice->init) || attention(state, entry, &choice->init)) return;
+    if (choice->init.scheme != SOW_INIT_TORCH_DEFAULT || recurrent(state, entry, &choice->init) ||
+        attention(state, entry, &choice->init))
+        return;
     if (entry->role != SOW_ROLE_BIAS) return;
     const sow_entry *weight = sibling(state, entry, "weight", "");
-    if (weight && weight->value.rank >= 2 && weight->role == SOW_ROLE_WEIGHT) sow_fans(weight->value, &choice->weight_fan_in, &fan_out);
+    if (weight && weight->value.rank >= 2 && weight->role == SOW_ROLE_WEIGHT)
+        sow_fans(weight->value, &choice->weight_fan_in, &fan_out);
 }
 
 /* ---- by role ---- */
@@ -82,8 +86,10 @@ static bool shapeless(sow_scheme scheme) {
 }
 
 static sow_init by_role(const sow_entry *entry, const sow_init *init) {
-    const sow_init keep = sow_init_defaults(SOW_INIT_KEEP), zeros = sow_init_defaults(SOW_INIT_ZEROS), ones = sow_init_defaults(SOW_INIT_ONES);
-    bool module = init->scheme == SOW_INIT_TORCH_DEFAULT, integer = entry->value.dtype >= SOW_I64 && entry->value.dtype <= SOW_BOOL;
+    const sow_init keep = sow_init_defaults(SOW_INIT_KEEP), zeros = sow_init_defaults(SOW_INIT_ZEROS),
+                   ones = sow_init_defaults(SOW_INIT_ONES);
+    bool module = init->scheme == SOW_INIT_TORCH_DEFAULT,
+         integer = entry->value.dtype >= SOW_I64 && entry->value.dtype <= SOW_BOOL;
     if (init->scheme == SOW_INIT_KEEP) return keep;
     if (entry->role == SOW_ROLE_BUFFER) {
         if (!known_buffer(entry->name)) return keep;
@@ -110,12 +116,14 @@ static sow_init by_rule(const sow_entry *entry, const sow_init_rule *rule) {
 /* ---- patterns ---- */
 
 static sow_status compile(const char *pattern, regex_t *out) {
-    if (strlen(pattern) > PATTERN_MAX) return sow_fail(SOW_E_ARGUMENT, "pattern '%.40s...' is over %d bytes", pattern, PATTERN_MAX);
+    if (strlen(pattern) > PATTERN_MAX)
+        return sow_fail(SOW_E_ARGUMENT, "pattern '%.40s...' is over %d bytes", pattern, PATTERN_MAX);
     int code = regcomp(out, pattern, REG_EXTENDED);
     if (code == 0) return SOW_OK;
     char why[160];
     regerror(code, out, why, sizeof why);
-    return sow_fail(code == REG_ESPACE ? SOW_E_MEMORY : SOW_E_ARGUMENT, "pattern '%s' is no extended regular expression: %s", pattern, why);
+    return sow_fail(code == REG_ESPACE ? SOW_E_MEMORY : SOW_E_ARGUMENT,
+                    "pattern '%s' is no extended regular expression: %s", pattern, why);
 }
 
 /* POSIX gives the leftmost and of those the longest match: the whole name matches if and only if that is it. */
@@ -138,8 +146,9 @@ static sow_status occurs_inside(const sow_state *state, const regex_t *compiled,
         if (!example) example = name;
     }
     if (!inside) return SOW_OK;
-    return sow_fail(SOW_E_ARGUMENT, "no tensor's whole name matches '%s'; it occurs in %lld, such as %s: write '%s%s%s'", pattern, (long long)inside,
-                    example, from_start == inside ? "" : ".*", pattern, to_end == inside ? "" : ".*");
+    return sow_fail(
+        SOW_E_ARGUMENT, "no tensor's whole name matches '%s'; it occurs in %lld, such as %s: write '%s%s%s'", pattern,
+        (long long)inside, example, from_start == inside ? "" : ".*", pattern, to_end == inside ? "" : ".*");
 }
 
 static sow_status nothing_matches(const sow_state *state, const regex_t *compiled, const char *pattern) {
@@ -153,8 +162,8 @@ static sow_status nothing_matches(const sow_state *state, const regex_t *compile
     sow_arena_free(arena);
     if (near) return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; did you mean %s?", pattern, near);
     if (count == 0) return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s': there are none", pattern);
-    return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; there are %lld, such as %s and %s", pattern, (long long)count,
-                    sow_state_entry(state, 0)->name, sow_state_entry(state, count - 1)->name);
+    return sow_fail(SOW_E_ARGUMENT, "no tensor is named '%s'; there are %lld, such as %s and %s", pattern,
+                    (long long)count, sow_state_entry(state, 0)->name, sow_state_entry(state, count - 1)->name);
 }
 
 /* Gives the tensors that no earlier rule took to rule number r. */
@@ -190,12 +199,14 @@ sow_status sow_init_choose(const sow_state *state, const sow_init *by_default, c
 static sow_status fill_all(sow_rng *rng, sow_state *state, const sow_init_choice *choices) {
     for (int64_t i = 0; i < sow_state_count(state); i++) {
         const sow_entry *entry = sow_state_entry(state, i);
-        SOW_TRY(sow_init_tensor(rng, entry->name, entry->role, &choices[i].init, choices[i].weight_fan_in, entry->value));
+        SOW_TRY(
+            sow_init_tensor(rng, entry->name, entry->role, &choices[i].init, choices[i].weight_fan_in, entry->value));
     }
     return SOW_OK;
 }
 
-sow_status sow_init_state(sow_rng *rng, sow_state *state, const sow_init *by_default, const sow_init_rule *rules, int count) {
+sow_status sow_init_state(sow_rng *rng, sow_state *state, const sow_init *by_default, const sow_init_rule *rules,
+                          int count) {
     sow_init_choice *choices = sow_reallocate(NULL, ((size_t)sow_state_count(state) + 1) * sizeof *choices);
     if (!choices) return SOW_E_MEMORY;
     sow_status status = sow_init_choose(state, by_default, rules, count, choices);

@@ -12,9 +12,14 @@
 enum { WORD = 64, NAMES = SOW_INIT_SCHEMES + 8 };
 
 /* Names that other houses use. */
-static const struct { const char *name; sow_scheme scheme; } aliases[] = {
-    {"he-uniform", SOW_INIT_KAIMING_UNIFORM}, {"he-normal", SOW_INIT_KAIMING_NORMAL}, {"glorot-uniform", SOW_INIT_XAVIER_UNIFORM},
-    {"glorot-normal", SOW_INIT_XAVIER_NORMAL}, {"trunc-normal", SOW_INIT_TRUNCATED_NORMAL}};
+static const struct {
+    const char *name;
+    sow_scheme scheme;
+} aliases[] = {{"he-uniform", SOW_INIT_KAIMING_UNIFORM},
+               {"he-normal", SOW_INIT_KAIMING_NORMAL},
+               {"glorot-uniform", SOW_INIT_XAVIER_UNIFORM},
+               {"glorot-normal", SOW_INIT_XAVIER_NORMAL},
+               {"trunc-normal", SOW_INIT_TRUNCATED_NORMAL}};
 enum { ALIASES = sizeof aliases / sizeof *aliases };
 
 const char *sow_scheme_name(sow_scheme scheme) {
@@ -24,7 +29,8 @@ const char *sow_scheme_name(sow_scheme scheme) {
 /* "Kaiming_Uniform_" as "kaiming-uniform". */
 static void plain_spelling(const char *name, char out[WORD]) {
     size_t n = 0;
-    for (; name[n] && n < WORD - 1; n++) out[n] = name[n] == '_' ? '-' : name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 32) : name[n];
+    for (; name[n] && n < WORD - 1; n++)
+        out[n] = name[n] == '_' ? '-' : name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 32) : name[n];
     while (n > 0 && out[n - 1] == '-') n--;
     out[n] = 0;
 }
@@ -44,13 +50,18 @@ sow_status sow_scheme_parse(const char *name, sow_scheme *out) {
     const char *near = sow_nearest(plain, names, count);
     if (near) return sow_fail(SOW_E_ARGUMENT, "no initialisation '%s'; did you mean %s?", name, near);
     char list[512] = "";
-    for (size_t i = 0, used = 0; i < SOW_INIT_SCHEMES; i++) used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
+    for (size_t i = 0, used = 0; i < SOW_INIT_SCHEMES; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
     return sow_fail(SOW_E_ARGUMENT, "no initialisation '%s'; expected one of %s", name, list);
 }
 
 /* ---- parameters ---- */
 
-static const struct { const char *name; unsigned bit; size_t offset; } numbers[] = {
+static const struct {
+    const char *name;
+    unsigned bit;
+    size_t offset;
+} numbers[] = {
     {"low", INIT_LOW, offsetof(sow_init, low)},       {"high", INIT_HIGH, offsetof(sow_init, high)},
     {"mean", INIT_MEAN, offsetof(sow_init, mean)},    {"sd", INIT_SD, offsetof(sow_init, sd)},
     {"value", INIT_VALUE, offsetof(sow_init, value)}, {"gain", INIT_GAIN, offsetof(sow_init, gain)},
@@ -59,12 +70,26 @@ static const struct { const char *name; unsigned bit; size_t offset; } numbers[]
 enum { NUMBERS = sizeof numbers / sizeof *numbers };
 static const char *const modes[] = {"fan_in", "fan_out", "fan_avg"};
 static const char *const distributions[] = {"truncated_normal", "untruncated_normal", "uniform"};
-static const char *const nonlinearities[] = {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "conv1d", "conv2d", "conv3d",
-                                             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"};
-static const struct { const char *name; unsigned bit; const char *const *words; int count; } choices[] = {
-    {"mode", INIT_MODE, modes, 3},
-    {"distribution", INIT_DISTRIBUTION, distributions, 3},
-    {"nonlinearity", INIT_NONLINEARITY, nonlinearities, sizeof nonlinearities / sizeof *nonlinearities}};
+static const char *const nonlinearities[] = {"linear",
+                                             "sigmoid",
+                                             "tanh",
+                                             "relu",
+                                             "leaky_relu",
+                                             "selu",
+                                             "conv1d",
+                                             "conv2d",
+                                             "conv3d",
+                                             "conv_transpose1d",
+                                             "conv_transpose2d",
+                                             "conv_transpose3d"};
+static const struct {
+    const char *name;
+    unsigned bit;
+    const char *const *words;
+    int count;
+} choices[] = {{"mode", INIT_MODE, modes, 3},
+               {"distribution", INIT_DISTRIBUTION, distributions, 3},
+               {"nonlinearity", INIT_NONLINEARITY, nonlinearities, sizeof nonlinearities / sizeof *nonlinearities}};
 enum { CHOICES = sizeof choices / sizeof *choices };
 
 static double *number_of(sow_init *init, int i) {
@@ -77,9 +102,11 @@ static void list_parameters(sow_scheme scheme, char text[160]) {
     size_t used = 0;
     text[0] = 0;
     for (int i = 0; i < NUMBERS; i++)
-        if (has & numbers[i].bit) used += (size_t)snprintf(text + used, 160 - used, "%s%s", used ? ", " : "", numbers[i].name);
+        if (has & numbers[i].bit)
+            used += (size_t)snprintf(text + used, 160 - used, "%s%s", used ? ", " : "", numbers[i].name);
     for (int i = 0; i < CHOICES; i++)
-        if (has & choices[i].bit) used += (size_t)snprintf(text + used, 160 - used, "%s%s", used ? ", " : "", choices[i].name);
+        if (has & choices[i].bit)
+            used += (size_t)snprintf(text + used, 160 - used, "%s%s", used ? ", " : "", choices[i].name);
     if (has & INIT_GROUPS) snprintf(text + used, 160 - used, "groups");
     if (!has) snprintf(text, 160, "no parameters");
 }
@@ -87,7 +114,8 @@ static void list_parameters(sow_scheme scheme, char text[160]) {
 static sow_status set_number(const char *name, const char *value, double *out) {
     char *behind;
     double number = strtod(value, &behind);
-    if (behind == value || *behind || !isfinite(number)) return sow_fail(SOW_E_ARGUMENT, "%s '%s': expected a finite number", name, value);
+    if (behind == value || *behind || !isfinite(number))
+        return sow_fail(SOW_E_ARGUMENT, "%s '%s': expected a finite number", name, value);
     *out = number;
     return SOW_OK;
 }
@@ -112,7 +140,8 @@ static sow_status set_groups(sow_init *init, const char *value) {
     char *behind;
     errno = 0;
     long long groups = strtoll(value, &behind, 10);
-    if (behind == value || *behind || errno || groups < 1) return sow_fail(SOW_E_ARGUMENT, "groups '%s': expected an integer of at least 1", value);
+    if (behind == value || *behind || errno || groups < 1)
+        return sow_fail(SOW_E_ARGUMENT, "groups '%s': expected an integer of at least 1", value);
     init->groups = groups;
     return SOW_OK;
 }
@@ -120,13 +149,15 @@ static sow_status set_groups(sow_init *init, const char *value) {
 sow_status sow_init_set(sow_init *init, const char *parameter, const char *value) {
     unsigned has = init_facts_of[init->scheme].parameters;
     for (int i = 0; i < NUMBERS; i++)
-        if ((has & numbers[i].bit) && !strcmp(parameter, numbers[i].name)) return set_number(parameter, value, number_of(init, i));
+        if ((has & numbers[i].bit) && !strcmp(parameter, numbers[i].name))
+            return set_number(parameter, value, number_of(init, i));
     for (int i = 0; i < CHOICES; i++)
         if ((has & choices[i].bit) && !strcmp(parameter, choices[i].name)) return set_choice(init, i, value);
     if ((has & INIT_GROUPS) && !strcmp(parameter, "groups")) return set_groups(init, value);
     char list[160];
     list_parameters(init->scheme, list);
-    return sow_fail(SOW_E_ARGUMENT, "%s has no parameter '%s'; it has %s", sow_scheme_name(init->scheme), parameter, list);
+    return sow_fail(SOW_E_ARGUMENT, "%s has no parameter '%s'; it has %s", sow_scheme_name(init->scheme), parameter,
+                    list);
 }
 
 /* ---- whole texts ---- */
@@ -174,9 +205,12 @@ char *sow_init_text(const sow_init *init, char text[SOW_INIT_TEXT]) {
         ADD("%c%s=%s", used == name_end ? ':' : ',', numbers[i].name, digits);
     }
     if ((has & INIT_MODE) && own.mode != usual.mode) ADD("%cmode=%s", used == name_end ? ':' : ',', modes[own.mode]);
-    if ((has & INIT_NONLINEARITY) && strcmp(own.nonlinearity, usual.nonlinearity)) ADD("%cnonlinearity=%s", used == name_end ? ':' : ',', own.nonlinearity);
-    if ((has & INIT_DISTRIBUTION) && strcmp(own.distribution, usual.distribution)) ADD("%cdistribution=%s", used == name_end ? ':' : ',', own.distribution);
-    if ((has & INIT_GROUPS) && own.groups > 1) ADD("%cgroups=%lld", used == name_end ? ':' : ',', (long long)own.groups);
+    if ((has & INIT_NONLINEARITY) && strcmp(own.nonlinearity, usual.nonlinearity))
+        ADD("%cnonlinearity=%s", used == name_end ? ':' : ',', own.nonlinearity);
+    if ((has & INIT_DISTRIBUTION) && strcmp(own.distribution, usual.distribution))
+        ADD("%cdistribution=%s", used == name_end ? ':' : ',', own.distribution);
+    if ((has & INIT_GROUPS) && own.groups > 1)
+        ADD("%cgroups=%lld", used == name_end ? ':' : ',', (long long)own.groups);
 #undef ADD
     return text;
 }

@@ -11,19 +11,27 @@
 
 enum { ROWS_SHOWN = 40, ORDER_BYTES = 64 << 20 };
 
-#define PARAMETER(name, help) {name, 0, SOW_TYPE_REAL, NULL, 0, 0, NULL, NULL, help, 0}
+#define PARAMETER(name, help) \
+    { name, 0, SOW_TYPE_REAL, NULL, 0, 0, NULL, NULL, help, 0 }
 static const sow_option options[] = {
-    SOW_OPTION_TEXT("arch", NULL, "network to start: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)"),
-    SOW_OPTION_PATH("like", NULL, "safetensors file, index or folder whose names, shapes and dtypes the start takes over"),
-    SOW_OPTION_TEXT("scheme", NULL,
-                    "of all weights that no rule names: uniform, normal, truncated-normal, constant, ones, zeros, eye, dirac, xavier-uniform, "
-                    "xavier-normal, kaiming-uniform, kaiming-normal, orthogonal, sparse, torch-default, variance-scaling, glorot-truncated, "
-                    "delta-orthogonal, lsuv (needs --data) or keep; default torch-default, and keep where --rule or --only choose from --like"),
-    SOW_OPTION_LIST("rule", "REGEX=SCHEME[:parameter=value,...] for tensors whose whole name matches; the first rule that matches wins"),
+    SOW_OPTION_TEXT("arch", NULL,
+                    "network to start: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)"),
+    SOW_OPTION_PATH("like", NULL,
+                    "safetensors file, index or folder whose names, shapes and dtypes the start takes over"),
+    SOW_OPTION_TEXT(
+        "scheme", NULL,
+        "of all weights that no rule names: uniform, normal, truncated-normal, constant, ones, zeros, eye, dirac, xavier-uniform, "
+        "xavier-normal, kaiming-uniform, kaiming-normal, orthogonal, sparse, torch-default, variance-scaling, glorot-truncated, "
+        "delta-orthogonal, lsuv (needs --data) or keep; default torch-default, and keep where --rule or --only choose from --like"),
+    SOW_OPTION_LIST(
+        "rule",
+        "REGEX=SCHEME[:parameter=value,...] for tensors whose whole name matches; the first rule that matches wins"),
     SOW_OPTION_LIST("only", "REGEX: initialise what matches with --scheme and keep the rest of --like"),
     PARAMETER("gain", "xavier, orthogonal, delta-orthogonal: factor; default 1"),
-    SOW_OPTION_CHOICE("mode", NULL, "fan_in|fan_out|fan_avg", "kaiming, variance-scaling: what the variance divides by; default fan_in"),
-    SOW_OPTION_TEXT("nonlinearity", NULL, "kaiming: relu, leaky_relu, tanh, sigmoid, selu, linear ...; default leaky_relu"),
+    SOW_OPTION_CHOICE("mode", NULL, "fan_in|fan_out|fan_avg",
+                      "kaiming, variance-scaling: what the variance divides by; default fan_in"),
+    SOW_OPTION_TEXT("nonlinearity", NULL,
+                    "kaiming: relu, leaky_relu, tanh, sigmoid, selu, linear ...; default leaky_relu"),
     PARAMETER("slope", "kaiming: negative slope of leaky_relu; default 0"),
     PARAMETER("low", "uniform, truncated-normal: lower bound; default 0 and -2"),
     PARAMETER("high", "uniform, truncated-normal: upper bound; default 1 and 2"),
@@ -32,17 +40,23 @@ static const sow_option options[] = {
     PARAMETER("value", "constant: the value; default 0"),
     {"sparsity", 0, SOW_TYPE_REAL, NULL, 0, 1, NULL, NULL, "sparse: fraction of zeros in a column", 0},
     PARAMETER("scale", "variance-scaling: factor of the variance; default 1"),
-    SOW_OPTION_CHOICE("distribution", NULL, "truncated_normal|untruncated_normal|uniform", "variance-scaling: default truncated_normal"),
+    SOW_OPTION_CHOICE("distribution", NULL, "truncated_normal|untruncated_normal|uniform",
+                      "variance-scaling: default truncated_normal"),
     {"groups", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, NULL, "dirac: groups of the convolution; default 1", 0},
     SOW_OPTION_SEED,
-    SOW_OPTION_CHOICE("rng", "sow", "sow|torch-cpu|numpy|pcg64", "random numbers: own streams by tensor name, or those of torch.manual_seed, "
+    SOW_OPTION_CHOICE("rng", "sow", "sow|torch-cpu|numpy|pcg64",
+                      "random numbers: own streams by tensor name, or those of torch.manual_seed, "
                       "numpy.random.RandomState, numpy.random.default_rng"),
-    SOW_OPTION_PATH("order", NULL, "text file, a name a line: order in which one stream is drawn (torch-cpu, numpy, pcg64)"),
+    SOW_OPTION_PATH("order", NULL,
+                    "text file, a name a line: order in which one stream is drawn (torch-cpu, numpy, pcg64)"),
     SOW_OPTION_TEXT("input", NULL, "--arch: input as CxHxW; default: that of --data, or of the architecture's paper"),
-    {"classes", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, NULL, "--arch: number of classes; default: that of --data, or of the architecture's paper", 0},
-    SOW_OPTION_PATH("data", NULL, "--arch: data set whose sizes the network takes, and from which lsuv draws its batch"),
+    {"classes", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, NULL,
+     "--arch: number of classes; default: that of --data, or of the architecture's paper", 0},
+    SOW_OPTION_PATH("data", NULL,
+                    "--arch: data set whose sizes the network takes, and from which lsuv draws its batch"),
     {"batch", 0, SOW_TYPE_INT, NULL, 2, 1 << 20, NULL, "examples", "lsuv: size of the batch; default 256", 0},
-    {"tolerance", 0, SOW_TYPE_REAL, NULL, 1e-6, 1, NULL, NULL, "lsuv: how far an output's variance may stay from 1; default 0.1", 0},
+    {"tolerance", 0, SOW_TYPE_REAL, NULL, 1e-6, 1, NULL, NULL,
+     "lsuv: how far an output's variance may stay from 1; default 0.1", 0},
     SOW_OPTION_OUTPUT("the start (safetensors)"),
     SOW_OPTION_FORCE,
     {0},
@@ -53,7 +67,7 @@ typedef struct job {
     sow_call *call;
     sow_classic_config config;
     bool lsuv;
-    sow_model *model;      /* of --arch */
+    sow_model *model; /* of --arch */
     sow_data *data;
     sow_filled *report;
     int64_t count;
@@ -75,11 +89,12 @@ static void resolve(sow_call *call, const char *option, const char *value) {
 
 /* --scheme, with the parameters that have options of their own. */
 static sow_status read_scheme(job *j, sow_init *out) {
-    static const char *const parameters[] = {"gain", "mode", "nonlinearity", "slope", "low", "high", "mean", "sd", "value", "sparsity", "scale",
-                                             "distribution", "groups"};
+    static const char *const parameters[] = {"gain", "mode",  "nonlinearity", "slope", "low",          "high",  "mean",
+                                             "sd",   "value", "sparsity",     "scale", "distribution", "groups"};
     sow_call *call = j->call;
     bool chosen = *sow_list(call, "rule") || *sow_list(call, "only"), like = sow_text(call, "like") != NULL;
-    if (!sow_text(call, "scheme")) resolve(call, "scheme", like && chosen && !*sow_list(call, "only") ? "keep" : "torch-default");
+    if (!sow_text(call, "scheme"))
+        resolve(call, "scheme", like && chosen && !*sow_list(call, "only") ? "keep" : "torch-default");
     j->lsuv = !strcmp(sow_text(call, "scheme"), "lsuv");
     sow_status status = sow_init_parse(j->lsuv ? "orthogonal" : sow_text(call, "scheme"), out);
     if (status != SOW_OK) return sow_fail_in(status, "--scheme");
@@ -103,7 +118,8 @@ static sow_status read_rule(sow_arena *arena, const char *text, sow_init_rule *o
         split = at;
         break;
     }
-    if (!split || split == text) return sow_fail(SOW_E_ARGUMENT, "--rule '%s': expected REGEX=SCHEME, like '.*bias=zeros'", text);
+    if (!split || split == text)
+        return sow_fail(SOW_E_ARGUMENT, "--rule '%s': expected REGEX=SCHEME, like '.*bias=zeros'", text);
     char *pattern = sow_arena_format(arena, "%.*s", (int)(split - text), text);
     if (!pattern) return SOW_E_MEMORY;
     *out = (sow_init_rule){.pattern = pattern};
@@ -122,7 +138,8 @@ static sow_status read_rules(job *j) {
     SOW_TRY(SOW_NEW(call->arena, rules, most + 1));
     for (int i = 0; rule[i]; i++) SOW_TRY(read_rule(call->arena, rule[i], &rules[count++]));
     SOW_TRY(read_scheme(j, &j->config.by_default));
-    for (int i = 0; only[i]; i++) rules[count++] = (sow_init_rule){.pattern = only[i], .init = j->config.by_default, .by_role = true};
+    for (int i = 0; only[i]; i++)
+        rules[count++] = (sow_init_rule){.pattern = only[i], .init = j->config.by_default, .by_role = true};
     if (*only) j->config.by_default = sow_init_defaults(SOW_INIT_KEEP);
     j->config.rules = rules;
     j->config.rule_count = count;
@@ -137,7 +154,8 @@ static sow_status read_order(job *j) {
     size_t size;
     int64_t lines = 1;
     if (!path) return SOW_OK;
-    if (j->config.rng == SOW_RNG_SOW) return sow_fail(SOW_E_ARGUMENT, "--order does nothing for --rng sow, whose numbers depend on names alone");
+    if (j->config.rng == SOW_RNG_SOW)
+        return sow_fail(SOW_E_ARGUMENT, "--order does nothing for --rng sow, whose numbers depend on names alone");
     SOW_TRY(sow_read_file(call->arena, path, ORDER_BYTES, &text, &size));
     if (strlen(text) != size) return sow_fail(SOW_E_FORMAT, "%s: holds a zero byte, expected names, one a line", path);
     for (const char *at = text; (at = strchr(at, '\n')); at++) lines++;
@@ -152,13 +170,20 @@ static sow_status check_options(const job *j) {
     const sow_call *call = j->call;
     const char *arch = sow_text(call, "arch"), *like = sow_text(call, "like");
     static const char *const of_arch[] = {"input", "classes", "data"}, *const of_lsuv[] = {"batch", "tolerance"};
-    if (!arch == !like) return sow_fail(SOW_E_ARGUMENT, arch ? "--arch and --like exclude each other" : "missing --arch, a network's name, or --like, a file of weights");
+    if (!arch == !like)
+        return sow_fail(SOW_E_ARGUMENT, arch ? "--arch and --like exclude each other"
+                                             : "missing --arch, a network's name, or --like, a file of weights");
     for (size_t i = 0; i < 3; i++)
-        if (like && sow_given(call, of_arch[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --arch, not to --like", of_arch[i]);
+        if (like && sow_given(call, of_arch[i]))
+            return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --arch, not to --like", of_arch[i]);
     for (size_t i = 0; i < 2; i++)
-        if (!j->lsuv && sow_given(call, of_lsuv[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --scheme lsuv", of_lsuv[i]);
-    if (j->lsuv && !sow_text(call, "data")) return sow_fail(SOW_E_ARGUMENT, "--scheme lsuv needs --arch and --data: it measures outputs on real examples");
-    if (!like && *sow_list(call, "only")) return sow_fail(SOW_E_ARGUMENT, "--only keeps the rest of --like; a network made by --arch has nothing to keep");
+        if (!j->lsuv && sow_given(call, of_lsuv[i]))
+            return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --scheme lsuv", of_lsuv[i]);
+    if (j->lsuv && !sow_text(call, "data"))
+        return sow_fail(SOW_E_ARGUMENT, "--scheme lsuv needs --arch and --data: it measures outputs on real examples");
+    if (!like && *sow_list(call, "only"))
+        return sow_fail(SOW_E_ARGUMENT,
+                        "--only keeps the rest of --like; a network made by --arch has nothing to keep");
     return SOW_OK;
 }
 
@@ -167,15 +192,20 @@ static sow_status check_options(const job *j) {
 static sow_status open_model(job *j) {
     sow_call *call = j->call;
     sow_geometry geometry;
-    sow_status status = sow_geometry_parse(sow_text(call, "input"), sow_given(call, "classes") ? sow_int(call, "classes") : 0, &geometry);
+    sow_status status = sow_geometry_parse(sow_text(call, "input"),
+                                           sow_given(call, "classes") ? sow_int(call, "classes") : 0, &geometry);
     if (status != SOW_OK) return sow_fail_in(status, "--input");
     if (sow_text(call, "data")) {
         SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
         const sow_geometry *g = &j->data->geometry;
-        bool fits = geometry.channels == 0 || (geometry.channels == g->channels && geometry.height == g->height && geometry.width == g->width);
+        bool fits = geometry.channels == 0 ||
+                    (geometry.channels == g->channels && geometry.height == g->height && geometry.width == g->width);
         if (!fits || (geometry.classes && geometry.classes != g->classes))
-            return sow_fail(SOW_E_SHAPE, "%s has inputs of %lldx%lldx%lld and %lld classes, which is not what --input and --classes ask for", j->data->name,
-                            (long long)g->channels, (long long)g->height, (long long)g->width, (long long)g->classes);
+            return sow_fail(
+                SOW_E_SHAPE,
+                "%s has inputs of %lldx%lldx%lld and %lld classes, which is not what --input and --classes ask for",
+                j->data->name, (long long)g->channels, (long long)g->height, (long long)g->width,
+                (long long)g->classes);
         geometry = *g;
     }
     return sow_model_new(sow_text(call, "arch"), &geometry, &j->model);
@@ -186,7 +216,10 @@ static sow_status settle_variances(job *j) {
     sow_call *call = j->call;
     if (!sow_given(call, "batch")) resolve(call, "batch", "256");
     if (!sow_given(call, "tolerance")) resolve(call, "tolerance", "0.1");
-    sow_lsuv_config config = {.batch = sow_int(call, "batch"), .tolerance = sow_real(call, "tolerance"), .rounds = 10, .seed = j->config.seed};
+    sow_lsuv_config config = {.batch = sow_int(call, "batch"),
+                              .tolerance = sow_real(call, "tolerance"),
+                              .rounds = 10,
+                              .seed = j->config.seed};
     SOW_TRY(sow_lsuv(&config, j->model, j->data, call->arena, &j->layers, &j->layer_count));
     for (int64_t i = 0; i < sow_state_count(j->model->state); i++) {
         const sow_entry *entry = sow_state_entry(j->model->state, i);
@@ -214,7 +247,8 @@ static sow_status start_network(job *j) {
 static sow_status start_file(job *j) {
     const char *passport;
     SOW_TRY(sow_passport(j->call, NULL, NULL, 0, &passport));
-    return sow_classic_file(&j->config, sow_text(j->call, "like"), sow_text(j->call, "out"), passport, j->call->arena, &j->report, &j->count);
+    return sow_classic_file(&j->config, sow_text(j->call, "like"), sow_text(j->call, "out"), passport, j->call->arena,
+                            &j->report, &j->count);
 }
 
 /* ---- the result ---- */
@@ -229,8 +263,9 @@ static sow_status report_tensors(job *j) {
     for (int64_t i = 0; i < j->count; i++) {
         const sow_filled *f = &j->report[i];
         char shape[SOW_SHAPE_TEXT], scheme[SOW_INIT_TEXT];
-        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "tensor", f->name, "shape", sow_shape_text(f->shape, shape), "dtype",
-                                sow_dtype_name(f->shape.dtype), "scheme", sow_init_text(&f->init, scheme), "mean", number_or_null(f->mean), "sd",
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "tensor", f->name, "shape",
+                                sow_shape_text(f->shape, shape), "dtype", sow_dtype_name(f->shape.dtype), "scheme",
+                                sow_init_text(&f->init, scheme), "mean", number_or_null(f->mean), "sd",
                                 number_or_null(f->sd));
         if (json_array_append_new(rows, row)) return no_memory();
     }
@@ -246,10 +281,12 @@ static sow_status report_schemes(job *j) {
         sow_init_text(&j->report[i].init, scheme);
         json_t *row = json_object_get(by_scheme, scheme);
         if (!row) {
-            row = json_pack("{s:s, s:i, s:i, s:s, s:s}", "scheme", scheme, "tensors", 0, "elements", 0, "first", j->report[i].name, "last", "");
+            row = json_pack("{s:s, s:i, s:i, s:s, s:s}", "scheme", scheme, "tensors", 0, "elements", 0, "first",
+                            j->report[i].name, "last", "");
             if (json_object_set(by_scheme, scheme, row) || json_array_append_new(rows, row)) status = no_memory();
         }
-        int64_t tensors = json_integer_value(json_object_get(row, "tensors")), elements = json_integer_value(json_object_get(row, "elements"));
+        int64_t tensors = json_integer_value(json_object_get(row, "tensors")),
+                elements = json_integer_value(json_object_get(row, "elements"));
         bool failed = json_object_set_new(row, "tensors", json_integer(tensors + 1)) ||
                       json_object_set_new(row, "elements", json_integer(elements + sow_count(j->report[i].shape))) ||
                       json_object_set_new(row, "last", json_string(j->report[i].name));
@@ -264,7 +301,9 @@ static sow_status report_layers(job *j) {
     if (json_object_set_new(j->call->result, "variances", rows)) return no_memory();
     for (int64_t i = 0; i < j->layer_count; i++) {
         const sow_lsuv_layer *l = &j->layers[i];
-        if (json_array_append_new(rows, json_pack("{s:s, s:f, s:f}", "layer", l->site, "before", l->before, "after", l->after))) return no_memory();
+        if (json_array_append_new(
+                rows, json_pack("{s:s, s:f, s:f}", "layer", l->site, "before", l->before, "after", l->after)))
+            return no_memory();
     }
     return SOW_OK;
 }
@@ -277,14 +316,16 @@ static sow_status report_all(job *j) {
         filled++;
         elements += sow_count(j->report[i].shape);
     }
-    if (json_object_set_new(call->result, "initialised", json_integer(filled)) || json_object_set_new(call->result, "kept", json_integer(j->count - filled)) ||
+    if (json_object_set_new(call->result, "initialised", json_integer(filled)) ||
+        json_object_set_new(call->result, "kept", json_integer(j->count - filled)) ||
         json_object_set_new(call->result, "elements", json_integer(elements)))
         return no_memory();
     SOW_TRY(call->json || j->count <= ROWS_SHOWN ? report_tensors(j) : report_schemes(j));
     if (j->layer_count > 0) SOW_TRY(report_layers(j));
     SOW_TRY(sow_wrote(call, sow_text(call, "out")));
-    const char *arch = sow_text(call, "arch"), *out = sow_text(call, "out");
-    char *next = arch ? sow_arena_format(call->arena, "sow train --arch %s --data fashion-mnist --start %s --steps 1000 -o run/", arch, out)
+    const char *arch = sow_text(call, "arch"), *out = sow_text(call, "out"), *data = sow_text(call, "data");
+    char *next = arch ? sow_arena_format(call->arena, "sow train --arch %s --data %s --start %s --steps 1000 -o run/", arch,
+                                         data ? data : "fashion-mnist", out)
                       : sow_arena_format(call->arena, "sow inspect %s", out);
     if (!next) return SOW_E_MEMORY;
     return json_object_set_new(call->result, "next", json_string(next)) ? no_memory() : SOW_OK;
@@ -305,7 +346,8 @@ static sow_status run(sow_call *call) {
 }
 
 static const sow_action actions[] = {
-    {"make", "write a start", options, run, "sow classic --like model.safetensors --only 'classifier.*' --scheme kaiming-normal -o start.safetensors", 0},
+    {"make", "write a start", options, run,
+     "sow classic --like model.safetensors --only 'classifier.*' --scheme kaiming-normal -o start.safetensors", 0},
     {0},
 };
 
@@ -313,6 +355,7 @@ const sow_method sow_method_classic = {
     .name = "classic",
     .family = "weights",
     .summary = "every standard initialisation, of a network or of the layers of a checkpoint",
-    .paper = "Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Martens 2010; Mishkin and Matas 2016; Xiao et al. 2018",
+    .paper =
+        "Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Martens 2010; Mishkin and Matas 2016; Xiao et al. 2018",
     .actions = actions,
 };

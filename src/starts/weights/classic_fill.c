@@ -99,8 +99,10 @@ static sow_status place_given(const sow_classic_config *config, const sow_state 
     for (int64_t k = 0; k < config->order_count; k++) {
         sow_entry *entry;
         SOW_TRY(sow_state_get(state, config->order[k], &entry));
-        placed *item = bsearch(&(placed){.name = entry->name}, items, (size_t)sow_state_count(state), sizeof *items, by_name);
-        if (item->given != INT64_MAX) return sow_fail(SOW_E_ARGUMENT, "'%s' stands twice in the order of draws", entry->name);
+        placed *item = bsearch(&(placed){.name = entry->name}, items, (size_t)sow_state_count(state), sizeof *items,
+                               by_name);
+        if (item->given != INT64_MAX)
+            return sow_fail(SOW_E_ARGUMENT, "'%s' stands twice in the order of draws", entry->name);
         item->given = k;
     }
     return SOW_OK;
@@ -111,7 +113,8 @@ static sow_status draw_order(const sow_classic_config *config, const sow_state *
     int64_t count = sow_state_count(state);
     placed *items = sow_reallocate(NULL, ((size_t)count + 1) * sizeof *items);
     if (!items) return SOW_E_MEMORY;
-    for (int64_t i = 0; i < count; i++) items[i] = (placed){.name = sow_state_entry(state, i)->name, .index = i, .given = INT64_MAX};
+    for (int64_t i = 0; i < count; i++)
+        items[i] = (placed){.name = sow_state_entry(state, i)->name, .index = i, .given = INT64_MAX};
     qsort(items, (size_t)count, sizeof *items, by_name);
     sow_status status = place_given(config, state, items);
     qsort(items, (size_t)count, sizeof *items, natural ? by_nature : by_index);
@@ -130,7 +133,8 @@ typedef struct plan {
     int64_t count;
 } plan;
 
-static sow_status make_plan(const sow_classic_config *config, const sow_state *state, bool natural, sow_arena *arena, plan *p) {
+static sow_status make_plan(const sow_classic_config *config, const sow_state *state, bool natural, sow_arena *arena,
+                            plan *p) {
     p->count = sow_state_count(state);
     SOW_TRY(sow_rng_seed(&p->rng, config->rng, config->seed));
     SOW_TRY(SOW_NEW(arena, p->choices, p->count));
@@ -148,7 +152,8 @@ sow_status sow_classic(const sow_classic_config *config, sow_state *state, sow_a
     SOW_TRY(make_plan(config, state, false, arena, &p));
     for (int64_t k = 0; k < p.count; k++) {
         SOW_TRY(sow_check_interrupt());
-        SOW_TRY(fill(&p.rng, &p, sow_state_entry(state, p.order[k]), p.order[k], sow_state_entry(state, p.order[k])->value));
+        SOW_TRY(fill(&p.rng, &p, sow_state_entry(state, p.order[k]), p.order[k],
+                     sow_state_entry(state, p.order[k])->value));
         sow_progress("initialise", k + 1, p.count);
     }
     if (!report) return SOW_OK;
@@ -164,12 +169,12 @@ sow_status sow_classic(const sow_classic_config *config, sow_state *state, sow_a
 
 /* A file on its way to another. */
 typedef struct stream {
-    const char *like;               /* its name, for messages */
-    const sow_state *from;          /* views of the mapped file */
+    const char *like;      /* its name, for messages */
+    const sow_state *from; /* views of the mapped file */
     sow_safetensors_writer *writer;
     const plan *plan;
-    sow_rng *starts;                /* by entry: the generator before its first number, where it has one stream; or NULL */
-    void *scratch;                  /* one tensor */
+    sow_rng *starts; /* by entry: the generator before its first number, where it has one stream; or NULL */
+    void *scratch;   /* one tensor */
     size_t scratch_size;
     int64_t done, bytes;
 } stream;
@@ -249,8 +254,9 @@ static sow_status write_all(stream *s, const char *out, const char *passport, so
     return sow_safetensors_commit(writer);
 }
 
-static sow_status stream_file(const sow_classic_config *config, const sow_state *from, const char *like, const char *out, const char *passport,
-                              sow_arena *arena, sow_filled **report, int64_t *count) {
+static sow_status stream_file(const sow_classic_config *config, const sow_state *from, const char *like,
+                              const char *out, const char *passport, sow_arena *arena, sow_filled **report,
+                              int64_t *count) {
     plan p;
     stream s = {.like = like, .from = from, .plan = &p};
     sow_status status = make_plan(config, from, true, arena, &p);
@@ -275,8 +281,8 @@ static sow_status keep_names(sow_arena *arena, sow_filled *report, int64_t count
     return SOW_OK;
 }
 
-sow_status sow_classic_file(const sow_classic_config *config, const char *like, const char *out, const char *passport, sow_arena *arena,
-                            sow_filled **report, int64_t *count) {
+sow_status sow_classic_file(const sow_classic_config *config, const char *like, const char *out, const char *passport,
+                            sow_arena *arena, sow_filled **report, int64_t *count) {
     sow_safetensors *file;
     sow_state *from = NULL;
     SOW_TRY(sow_safetensors_open(like, &file));

@@ -23,7 +23,9 @@ static void scale_weight(sow_tensor w, double factor) {
 static sow_status record(lsuv *l, const char *site, double before, sow_lsuv_layer **out) {
     for (int64_t i = 0; i < l->count; i++)
         if (!strcmp(l->layers[i].site, site)) return *out = &l->layers[i], SOW_OK;
-    if (l->count == l->capacity) return sow_fail(SOW_E_SHAPE, "lsuv: more sites than layers with weights; '%s' is new in round %d", site, l->round);
+    if (l->count == l->capacity)
+        return sow_fail(SOW_E_SHAPE, "lsuv: more sites than layers with weights; '%s' is new in round %d", site,
+                        l->round);
     *out = &l->layers[l->count++];
     **out = (sow_lsuv_layer){.site = sow_arena_copy(l->arena, site), .before = before, .after = before};
     return (*out)->site ? SOW_OK : SOW_E_MEMORY;
@@ -47,7 +49,12 @@ static sow_var at_site(void *user, sow_tape *tape, const char *site, sow_var x, 
     layer->after = v;
     if (fabs(v - 1) < l->config->tolerance || l->round == l->config->rounds) return y;
     if (!(v > 0))
-        return sow_tape_fail(tape, sow_fail(SOW_E_NUMBER, "lsuv: the outputs of '%s' have variance %g over the batch, expected more than 0: fill its weights first", site, v));
+        return sow_tape_fail(
+            tape,
+            sow_fail(
+                SOW_E_NUMBER,
+                "lsuv: the outputs of '%s' have variance %g over the batch, expected more than 0: fill its weights first",
+                site, v));
     l->changed++;
     scale_weight(weight->value, 1 / sqrt(v));
     return sow_scale(tape, y, 1 / sqrt(v), 0);
@@ -66,7 +73,8 @@ static sow_status settle(lsuv *l, sow_tape *tape, sow_tensor inputs) {
     } while (l->changed > 0 && l->round++ < l->config->rounds);
     for (int64_t i = 0; i < l->count; i++)
         if (!(fabs(l->layers[i].after - 1) < l->config->tolerance))
-            sow_warn("lsuv: the outputs of '%s' have variance %g after %d rounds", l->layers[i].site, l->layers[i].after, l->config->rounds);
+            sow_warn("lsuv: the outputs of '%s' have variance %g after %d rounds", l->layers[i].site,
+                     l->layers[i].after, l->config->rounds);
     return SOW_OK;
 }
 
@@ -104,12 +112,15 @@ static sow_status run_on(lsuv *l, const sow_data *data) {
     return status;
 }
 
-sow_status sow_lsuv(const sow_lsuv_config *config, sow_model *model, const sow_data *data, sow_arena *arena, sow_lsuv_layer **layers, int64_t *count) {
+sow_status sow_lsuv(const sow_lsuv_config *config, sow_model *model, const sow_data *data, sow_arena *arena,
+                    sow_lsuv_layer **layers, int64_t *count) {
     lsuv l = {.config = config, .model = model, .arena = arena};
     if (config->batch < 2 || config->rounds < 1 || !(config->tolerance > 0))
-        return sow_fail(SOW_E_RANGE, "lsuv: batch %lld, rounds %d, tolerance %g: expected at least 2, at least 1, more than 0", (long long)config->batch,
-                        config->rounds, config->tolerance);
-    for (int64_t i = 0; i < sow_state_count(model->state); i++) l.capacity += sow_state_entry(model->state, i)->role == SOW_ROLE_WEIGHT;
+        return sow_fail(SOW_E_RANGE,
+                        "lsuv: batch %lld, rounds %d, tolerance %g: expected at least 2, at least 1, more than 0",
+                        (long long)config->batch, config->rounds, config->tolerance);
+    for (int64_t i = 0; i < sow_state_count(model->state); i++)
+        l.capacity += sow_state_entry(model->state, i)->role == SOW_ROLE_WEIGHT;
     SOW_TRY(SOW_NEW(arena, l.layers, l.capacity));
     SOW_TRY(run_on(&l, data));
     *layers = l.layers;

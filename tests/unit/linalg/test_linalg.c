@@ -1,4 +1,5 @@
 /* Decompositions: textbook values, the defining equations on many shapes and layouts, refusals. */
+#include <cmocka.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -6,7 +7,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "sow/linalg.h"
 #include "sow/random.h"
@@ -15,8 +15,10 @@ static void qr_of_the_textbook_matrix(void **state) {
     /* The usual example: R has the diagonal 14, 175, 35. */
     double a[9] = {12, -51, 4, 6, 167, -68, -4, 24, -41}, q[9], r[9];
     const double r_known[9] = {14, 21, -14, 0, 175, -70, 0, 0, 35};
-    const double q_known[9] = {6. / 7, -69. / 175, 58. / 175, 3. / 7, 158. / 175, -6. / 175, -2. / 7, 6. / 35, 33. / 35};
-    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 3), SOW_TENSOR(q, SOW_F64, 3, 3), SOW_TENSOR(r, SOW_F64, 3, 3)), SOW_OK);
+    const double q_known[9] = {6. / 7,    -69. / 175, 58. / 175, 3. / 7,  158. / 175,
+                               -6. / 175, -2. / 7,    6. / 35,   33. / 35};
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 3), SOW_TENSOR(q, SOW_F64, 3, 3), SOW_TENSOR(r, SOW_F64, 3, 3)),
+                     SOW_OK);
     for (int i = 0; i < 9; i++) {
         /* the third column is turned so that R's diagonal is positive */
         assert_true(fabs(fabs(q[i]) - fabs(q_known[i])) < 1e-14);
@@ -57,8 +59,10 @@ static void qr_holds_for_every_shape_dtype_and_layout(void **state) {
             int64_t m = shapes[s].m, n = shapes[s].n;
             sow_dtype dtype = variant & 1 ? SOW_F32 : SOW_F64;
             double a_data[LARGEST], q_data[LARGEST], r_data[33 * 33];
-            sow_tensor a = variant & 2 ? sow_transpose(SOW_TENSOR(a_data, SOW_F64, n, m)) : SOW_TENSOR(a_data, SOW_F64, m, n);
-            sow_tensor q = variant & 4 ? sow_transpose(SOW_TENSOR(q_data, dtype, n, m)) : SOW_TENSOR(q_data, dtype, m, n);
+            sow_tensor a = variant & 2 ? sow_transpose(SOW_TENSOR(a_data, SOW_F64, n, m))
+                                       : SOW_TENSOR(a_data, SOW_F64, m, n);
+            sow_tensor q = variant & 4 ? sow_transpose(SOW_TENSOR(q_data, dtype, n, m))
+                                       : SOW_TENSOR(q_data, dtype, m, n);
             sow_tensor r = SOW_TENSOR(r_data, dtype, n, n);
             sow_rng_normal_f64(&rng, a_data, m * n, 0, 1);
             assert_int_equal(sow_qr(a, q, r), SOW_OK);
@@ -95,7 +99,8 @@ static void qr_refuses_what_it_cannot_do(void **state) {
     assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 2, 3), SOW_TENSOR(q, SOW_F64, 2, 3), none), SOW_E_SHAPE);
     assert_non_null(strstr(sow_message(), "[2, 3]"));
     assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 2, 3), none), SOW_E_SHAPE);
-    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), SOW_TENSOR(r, SOW_F64, 1, 2)), SOW_E_SHAPE);
+    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), SOW_TENSOR(r, SOW_F64, 1, 2)),
+                     SOW_E_SHAPE);
     assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_BF16, 3, 2), none), SOW_E_TYPE);
     a[4] = NAN;
     assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), none), SOW_E_NUMBER);

@@ -33,8 +33,11 @@ static uint64_t hash_of(sow_tensor t) {
 static void compare(const char *what, sow_tensor t, const double samples[3], uint64_t hash, double tolerance) {
     int64_t n = sow_count(t), at[3] = {0, n / 3, n - 1};
     for (int k = 0; k < 3; k++)
-        if (!(fabs(sow_at(t, at[k]) - samples[k]) <= tolerance)) fail_msg("%s: number %lld is %a, expected %a", what, (long long)at[k], sow_at(t, at[k]), samples[k]);
-    if (hash && hash_of(t) != hash) fail_msg("%s: the bytes hash to 0x%016llx, expected 0x%016llx", what, (unsigned long long)hash_of(t), (unsigned long long)hash);
+        if (!(fabs(sow_at(t, at[k]) - samples[k]) <= tolerance))
+            fail_msg("%s: number %lld is %a, expected %a", what, (long long)at[k], sow_at(t, at[k]), samples[k]);
+    if (hash && hash_of(t) != hash)
+        fail_msg("%s: the bytes hash to 0x%016llx, expected 0x%016llx", what, (unsigned long long)hash_of(t),
+                 (unsigned long long)hash);
 }
 
 /* ---- PyTorch ---- */
@@ -67,7 +70,9 @@ static void modules_start_as_pytorchs(void **state) {
             sow_fill(entry->value, 5);
         }
         OK(sow_init_state(&rng, s, &init, NULL, 0));
-        for (int i = first; i < end; i++) compare(module_oracles[i].tensor, sow_state_entry(s, i - first)->value, module_oracles[i].samples, module_oracles[i].hash, 3e-7);
+        for (int i = first; i < end; i++)
+            compare(module_oracles[i].tensor, sow_state_entry(s, i - first)->value, module_oracles[i].samples,
+                    module_oracles[i].hash, 3e-7);
         sow_state_free(s);
     }
 }
@@ -142,23 +147,28 @@ static void tensorflow_takes_a_vectors_length_for_both_fans(void **state) {
 
 /* Rows (or, of a tall matrix, columns) of the flattened tensor have length `gain` and right angles. */
 static void assert_orthogonal(sow_tensor t, double gain, double tolerance) {
-    int64_t rows = t.shape[0], columns = sow_count(t) / rows, vectors = rows < columns ? rows : columns, length = rows < columns ? columns : rows;
+    int64_t rows = t.shape[0], columns = sow_count(t) / rows, vectors = rows < columns ? rows : columns,
+            length = rows < columns ? columns : rows;
     for (int64_t a = 0; a < vectors; a++)
         for (int64_t b = 0; b <= a; b++) {
             double dot = 0;
             for (int64_t i = 0; i < length; i++)
-                dot += rows < columns ? sow_at(t, a * columns + i) * sow_at(t, b * columns + i) : sow_at(t, i * columns + a) * sow_at(t, i * columns + b);
+                dot += rows < columns ? sow_at(t, a * columns + i) * sow_at(t, b * columns + i)
+                                      : sow_at(t, i * columns + a) * sow_at(t, i * columns + b);
             assert_near(dot, a == b ? gain * gain : 0, tolerance);
         }
 }
 
 static void orthogonal_matrices_are_orthogonal_in_every_shape_and_layout(void **state) {
-    const int64_t shapes[][4] = {{1, 1, 1, 1}, {20, 20, 1, 1}, {30, 7, 1, 1}, {7, 30, 1, 1}, {8, 4, 3, 3}, {40, 2, 3, 3}};
+    const int64_t shapes[][4] = {{1, 1, 1, 1},  {20, 20, 1, 1}, {30, 7, 1, 1},
+                                 {7, 30, 1, 1}, {8, 4, 3, 3},   {40, 2, 3, 3}};
     double memory[LARGEST], other[LARGEST];
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int variant = 0; variant < 4; variant++) {
             sow_dtype dtype = variant & 1 ? SOW_F32 : SOW_F64;
-            sow_tensor t = sow_tensor_of(memory, dtype, 4, shapes[s]), turned = sow_tensor_of(other, dtype, 4, (int64_t[]){shapes[s][3], shapes[s][2], shapes[s][1], shapes[s][0]});
+            sow_tensor t = sow_tensor_of(memory, dtype, 4, shapes[s]),
+                       turned = sow_tensor_of(other, dtype, 4,
+                                              (int64_t[]){shapes[s][3], shapes[s][2], shapes[s][1], shapes[s][0]});
             turned = sow_permute(turned, (int[]){3, 2, 1, 0});
             sow_rng rng = seeded(SOW_RNG_SOW, 9);
             OK(fill(&rng, "orthogonal:gain=1.5", t));
@@ -194,7 +204,8 @@ static void eye_and_dirac_keep_what_goes_in(void **state) {
         assert_true(memory[i] == one);
     }
     FAILS(fill(&rng, "dirac:groups=4", filter), SOW_E_SHAPE, "6 output channels do not divide into 4 groups");
-    FAILS(fill(&rng, "dirac", matrix), SOW_E_SHAPE, "'w' is [3, 5], expected a convolution's weight of 3 to 5 dimensions; take eye");
+    FAILS(fill(&rng, "dirac", matrix), SOW_E_SHAPE,
+          "'w' is [3, 5], expected a convolution's weight of 3 to 5 dimensions; take eye");
     FAILS(fill(&rng, "eye", filter), SOW_E_SHAPE, "take dirac");
 }
 
@@ -242,7 +253,8 @@ static void layouts_and_small_dtypes_take_the_same_numbers(void **state) {
 
 static void empty_tensors_are_left_alone(void **state) {
     sow_rng rng = seeded(SOW_RNG_TORCH_CPU, 3), before = rng;
-    const char *const all[] = {"normal", "xavier-normal", "kaiming-uniform", "orthogonal", "sparse:sparsity=0.5", "eye", "truncated-normal", "torch-default"};
+    const char *const all[] = {"normal", "xavier-normal",    "kaiming-uniform", "orthogonal", "sparse:sparsity=0.5",
+                               "eye",    "truncated-normal", "torch-default"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) OK(fill(&rng, all[i], SOW_TENSOR(NULL, SOW_F32, 0, 5)));
     assert_memory_equal(&rng, &before, sizeof rng);
 }
@@ -254,7 +266,8 @@ static void what_does_not_fit_is_refused(void **state) {
     sow_rng rng = seeded(SOW_RNG_SOW, 3);
     sow_tensor vector = SOW_TENSOR(memory, SOW_F32, 4), matrix = SOW_TENSOR(memory, SOW_F32, 2, 2);
     sow_init init;
-    FAILS(fill(&rng, "kaiming-normal", vector), SOW_E_SHAPE, "kaiming-normal: 'w' is [4], expected a weight of 2 dimensions or more; take normal or zeros");
+    FAILS(fill(&rng, "kaiming-normal", vector), SOW_E_SHAPE,
+          "kaiming-normal: 'w' is [4], expected a weight of 2 dimensions or more; take normal or zeros");
     FAILS(fill(&rng, "orthogonal", vector), SOW_E_SHAPE, "[4]");
     FAILS(fill(&rng, "sparse:sparsity=0.5", vector), SOW_E_SHAPE, "matrix");
     FAILS(fill(&rng, "sparse", matrix), SOW_E_RANGE, "no sparsity");
@@ -267,7 +280,8 @@ static void what_does_not_fit_is_refused(void **state) {
     FAILS(fill(&rng, "kaiming-uniform:mode=fan_avg", matrix), SOW_E_RANGE, "fan_avg");
     FAILS(fill(&rng, "normal", SOW_TENSOR(memory, SOW_I32, 4)), SOW_E_TYPE, "I32");
     FAILS(fill(&rng, "zeros", SOW_TENSOR(memory, SOW_F8_E4M3, 4)), SOW_E_TYPE, "F8_E4M3");
-    FAILS(fill(&rng, "constant:value=1e6", SOW_TENSOR(memory, SOW_F16, 4)), SOW_E_NUMBER, "constant gives values beyond F16: w: element 0 is inf");
+    FAILS(fill(&rng, "constant:value=1e6", SOW_TENSOR(memory, SOW_F16, 4)), SOW_E_NUMBER,
+          "constant gives values beyond F16: w: element 0 is inf");
     init = sow_init_defaults(SOW_INIT_NORMAL);
     init.mean = INFINITY;
     FAILS(sow_init_tensor(&rng, "w", SOW_ROLE_WEIGHT, &init, 0, vector), SOW_E_RANGE, "finite");
@@ -277,9 +291,17 @@ static void what_does_not_fit_is_refused(void **state) {
 }
 
 static void texts_go_both_ways(void **state) {
-    const char *const texts[] = {"kaiming-uniform", "normal:sd=0.02", "normal:mean=0.1,sd=0.2", "uniform:low=-0.0357142857142857,high=3", "keep",
-                                 "kaiming-normal:slope=0.2,mode=fan_out,nonlinearity=tanh", "variance-scaling:scale=2,mode=fan_avg,distribution=uniform",
-                                 "dirac:groups=4", "sparse:sparsity=0.9", "constant:value=-1e-30", "truncated-normal:low=-1,high=1"};
+    const char *const texts[] = {"kaiming-uniform",
+                                 "normal:sd=0.02",
+                                 "normal:mean=0.1,sd=0.2",
+                                 "uniform:low=-0.0357142857142857,high=3",
+                                 "keep",
+                                 "kaiming-normal:slope=0.2,mode=fan_out,nonlinearity=tanh",
+                                 "variance-scaling:scale=2,mode=fan_avg,distribution=uniform",
+                                 "dirac:groups=4",
+                                 "sparse:sparsity=0.9",
+                                 "constant:value=-1e-30",
+                                 "truncated-normal:low=-1,high=1"};
     char text[SOW_INIT_TEXT];
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         sow_init init = scheme_of(texts[i]);
@@ -311,43 +333,72 @@ static void wrong_texts_get_the_nearest_right_one(void **state) {
 
 /* ---- states ---- */
 
-static const struct { const char *name; sow_dtype dtype; int rank; } tensors[] = {
-    {"embed.weight", SOW_F32, 2}, {"conv1.weight", SOW_F32, 4}, {"bn1.weight", SOW_F32, 1},       {"bn1.bias", SOW_F32, 1},
-    {"bn1.running_mean", SOW_F32, 1}, {"bn1.running_var", SOW_F32, 1}, {"bn1.num_batches_tracked", SOW_I64, 0}, {"fc1.weight", SOW_F32, 2},
-    {"fc1.bias", SOW_F32, 1},     {"scale", SOW_F32, 1},         {"inv_freq", SOW_F32, 1},       {"qweight", SOW_I32, 2}};
+static const struct {
+    const char *name;
+    sow_dtype dtype;
+    int rank;
+} tensors[] = {{"embed.weight", SOW_F32, 2},
+               {"conv1.weight", SOW_F32, 4},
+               {"bn1.weight", SOW_F32, 1},
+               {"bn1.bias", SOW_F32, 1},
+               {"bn1.running_mean", SOW_F32, 1},
+               {"bn1.running_var", SOW_F32, 1},
+               {"bn1.num_batches_tracked", SOW_I64, 0},
+               {"fc1.weight", SOW_F32, 2},
+               {"fc1.bias", SOW_F32, 1},
+               {"scale", SOW_F32, 1},
+               {"inv_freq", SOW_F32, 1},
+               {"qweight", SOW_I32, 2}};
 enum { TENSORS = sizeof tensors / sizeof *tensors };
 
 static sow_state *example_state(void) {
     sow_state *s;
     OK(sow_state_new(&s));
-    for (int i = 0; i < TENSORS; i++) OK(sow_state_add(s, tensors[i].name, tensors[i].dtype, tensors[i].rank, (int64_t[]){4, 3, 3, 3}, NULL));
+    for (int i = 0; i < TENSORS; i++)
+        OK(sow_state_add(s, tensors[i].name, tensors[i].dtype, tensors[i].rank, (int64_t[]){4, 3, 3, 3}, NULL));
     return s;
 }
 
-static void assert_choices(const char *by_default, const sow_init_rule *rules, int count, const char *const expected[TENSORS]) {
+static void assert_choices(const char *by_default, const sow_init_rule *rules, int count,
+                           const char *const expected[TENSORS]) {
     sow_state *s = example_state();
     sow_init init = scheme_of(by_default);
     sow_init_choice choices[TENSORS];
     char text[SOW_INIT_TEXT];
     OK(sow_init_choose(s, &init, rules, count, choices));
     for (int i = 0; i < TENSORS; i++)
-        if (strcmp(sow_init_text(&choices[i].init, text), expected[i])) fail_msg("%s: %s gets %s, expected %s", by_default, tensors[i].name, text, expected[i]);
+        if (strcmp(sow_init_text(&choices[i].init, text), expected[i]))
+            fail_msg("%s: %s gets %s, expected %s", by_default, tensors[i].name, text, expected[i]);
     sow_state_free(s);
 }
 
 static void the_default_goes_by_role(void **state) {
-    assert_choices("kaiming-normal", NULL, 0, (const char *const[]){"normal", "kaiming-normal", "ones", "zeros", "zeros", "ones", "zeros", "kaiming-normal", "zeros", "keep", "keep", "keep"});
-    assert_choices("normal:sd=0.02", NULL, 0, (const char *const[]){"normal:sd=0.02", "normal:sd=0.02", "ones", "zeros", "zeros", "ones", "zeros", "normal:sd=0.02", "zeros", "keep", "keep", "keep"});
-    assert_choices("torch-default", NULL, 0, (const char *const[]){"torch-default", "torch-default", "ones", "zeros", "zeros", "ones", "zeros", "torch-default", "torch-default", "keep", "keep", "keep"});
-    assert_choices("keep", NULL, 0, (const char *const[]){"keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep"});
+    assert_choices("kaiming-normal", NULL, 0,
+                   (const char *const[]){"normal", "kaiming-normal", "ones", "zeros", "zeros", "ones", "zeros",
+                                         "kaiming-normal", "zeros", "keep", "keep", "keep"});
+    assert_choices("normal:sd=0.02", NULL, 0,
+                   (const char *const[]){"normal:sd=0.02", "normal:sd=0.02", "ones", "zeros", "zeros", "ones", "zeros",
+                                         "normal:sd=0.02", "zeros", "keep", "keep", "keep"});
+    assert_choices("torch-default", NULL, 0,
+                   (const char *const[]){"torch-default", "torch-default", "ones", "zeros", "zeros", "ones", "zeros",
+                                         "torch-default", "torch-default", "keep", "keep", "keep"});
+    assert_choices("keep", NULL, 0,
+                   (const char *const[]){"keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep", "keep",
+                                         "keep", "keep"});
 }
 
 static void the_first_rule_that_matches_the_whole_name_wins(void **state) {
-    sow_init_rule rules[] = {{"fc1[.]weight", scheme_of("orthogonal"), false}, {"fc.*|conv1.*", scheme_of("xavier-normal"), false}, {".*bias", scheme_of("ones"), false}};
+    sow_init_rule rules[] = {{"fc1[.]weight", scheme_of("orthogonal"), false},
+                             {"fc.*|conv1.*", scheme_of("xavier-normal"), false},
+                             {".*bias", scheme_of("ones"), false}};
     /* fc1.bias matches xavier-normal, which needs two dimensions: it gets what biases get */
-    assert_choices("keep", rules, 3, (const char *const[]){"keep", "xavier-normal", "keep", "ones", "keep", "keep", "keep", "orthogonal", "zeros", "keep", "keep", "keep"});
+    assert_choices("keep", rules, 3,
+                   (const char *const[]){"keep", "xavier-normal", "keep", "ones", "keep", "keep", "keep", "orthogonal",
+                                         "zeros", "keep", "keep", "keep"});
     sow_init_rule roles = {"bn1.*|fc1.*", scheme_of("normal:sd=3"), true};
-    assert_choices("keep", &roles, 1, (const char *const[]){"keep", "keep", "ones", "zeros", "zeros", "ones", "zeros", "normal:sd=3", "zeros", "keep", "keep", "keep"});
+    assert_choices("keep", &roles, 1,
+                   (const char *const[]){"keep", "keep", "ones", "zeros", "zeros", "ones", "zeros", "normal:sd=3",
+                                         "zeros", "keep", "keep", "keep"});
 }
 
 static void a_bias_knows_its_weight(void **state) {
@@ -363,10 +414,14 @@ static void wrong_patterns_get_the_nearest_remedy(void **state) {
     sow_state *s = example_state();
     sow_init init = scheme_of("keep");
     sow_init_choice choices[TENSORS];
-    const struct { const char *pattern, *message; } wrong[] = {
-        {"fc1", "it occurs in 2, such as fc1.weight: write 'fc1.*'"}, {"running.*", "it occurs in 2, such as bn1.running_mean: write '.*running.*'"},
-        {"c1.*", "it occurs in 2, such as fc1.weight: write '.*c1.*'"},   {"fc1.weigth", "did you mean fc1.weight?"},
-        {"decoder.*", "there are 12, such as embed.weight and qweight"}, {"fc1.(weight", "no extended regular expression"}};
+    const struct {
+        const char *pattern, *message;
+    } wrong[] = {{"fc1", "it occurs in 2, such as fc1.weight: write 'fc1.*'"},
+                 {"running.*", "it occurs in 2, such as bn1.running_mean: write '.*running.*'"},
+                 {"c1.*", "it occurs in 2, such as fc1.weight: write '.*c1.*'"},
+                 {"fc1.weigth", "did you mean fc1.weight?"},
+                 {"decoder.*", "there are 12, such as embed.weight and qweight"},
+                 {"fc1.(weight", "no extended regular expression"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         sow_init_rule rule = {wrong[i].pattern, init, false};
         FAILS(sow_init_choose(s, &init, &rule, 1, choices), SOW_E_ARGUMENT, wrong[i].message);

@@ -28,9 +28,15 @@ static sow_arena *fresh_arena(void) {
 }
 
 /* Names whose bytewise order is not their natural one, and all dtypes that matter. */
-static const struct { const char *name; sow_dtype dtype; int rank; int64_t shape[2]; } tensors[] = {
-    {"layer2.weight", SOW_F32, 2, {9, 5}},   {"layer2.bias", SOW_F32, 1, {9}},        {"layer10.weight", SOW_F32, 2, {3, 9}}, {"layer10.bias", SOW_F32, 1, {3}},
-    {"half.weight", SOW_BF16, 2, {7, 3}}, {"counter", SOW_I64, 1, {2}}, {"norm.weight", SOW_F64, 1, {3}}};
+static const struct {
+    const char *name;
+    sow_dtype dtype;
+    int rank;
+    int64_t shape[2];
+} tensors[] = {{"layer2.weight", SOW_F32, 2, {9, 5}},  {"layer2.bias", SOW_F32, 1, {9}},
+               {"layer10.weight", SOW_F32, 2, {3, 9}}, {"layer10.bias", SOW_F32, 1, {3}},
+               {"half.weight", SOW_BF16, 2, {7, 3}},   {"counter", SOW_I64, 1, {2}},
+               {"norm.weight", SOW_F64, 1, {3}}};
 enum { TENSORS = sizeof tensors / sizeof *tensors };
 
 static sow_state *example_state(void) {
@@ -51,7 +57,9 @@ static void assert_same_values(const sow_state *a, const sow_state *b, const cha
     assert_int_equal(x->value.dtype, y->value.dtype);
     assert_true(sow_same_shape(x->value, y->value));
     for (int64_t i = 0; i < sow_count(x->value); i++)
-        if (sow_at(x->value, i) != sow_at(y->value, i)) fail_msg("%s: number %lld is %g in one and %g in the other", name, (long long)i, sow_at(x->value, i), sow_at(y->value, i));
+        if (sow_at(x->value, i) != sow_at(y->value, i))
+            fail_msg("%s: number %lld is %g in one and %g in the other", name, (long long)i, sow_at(x->value, i),
+                     sow_at(y->value, i));
 }
 
 /* The example written to a file, filled by sow_classic_file and loaded again. */
@@ -59,7 +67,8 @@ static sow_state *through_file(const sow_classic_config *config, sow_arena *aren
     sow_state *s = example_state(), *filled;
     int64_t count;
     OK(sow_save_state(in_folder("in.safetensors"), s, NULL));
-    OK(sow_classic_file(config, in_folder("in.safetensors"), in_folder("out.safetensors"), NULL, arena, report, &count));
+    OK(sow_classic_file(config, in_folder("in.safetensors"), in_folder("out.safetensors"), NULL, arena, report,
+                        &count));
     OK(sow_load_state(in_folder("out.safetensors"), &filled));
     assert_int_equal(count, TENSORS);
     sow_state_free(s);
@@ -116,20 +125,31 @@ static void a_file_is_drawn_in_natural_order_weight_before_bias(void **state) {
     sow_rng rng;
     OK(sow_rng_seed(&rng, SOW_RNG_TORCH_CPU, 5));
     float drawn[9 * 5];
-    const struct { const char *name; int64_t n; double fan_in; } order[] = {{"half.weight", 21, 3}, {"layer2.weight", 45, 5}, {"layer2.bias", 9, 5}, {"layer10.weight", 27, 9}, {"layer10.bias", 3, 9}};
+    const struct {
+        const char *name;
+        int64_t n;
+        double fan_in;
+    } order[] = {{"half.weight", 21, 3},
+                 {"layer2.weight", 45, 5},
+                 {"layer2.bias", 9, 5},
+                 {"layer10.weight", 27, 9},
+                 {"layer10.bias", 3, 9}};
     for (int i = 0; i < 5; i++) {
         sow_entry *entry;
         OK(sow_state_get(s, order[i].name, &entry));
         sow_rng_uniform_f32(&rng, drawn, order[i].n, -1 / sqrt(order[i].fan_in), 1 / sqrt(order[i].fan_in));
-        for (int64_t k = 0; k < order[i].n; k++) assert_near(sow_at(entry->value, k), (double)drawn[k], entry->value.dtype == SOW_BF16 ? 0.003 : 1e-7);
+        for (int64_t k = 0; k < order[i].n; k++)
+            assert_near(sow_at(entry->value, k), (double)drawn[k], entry->value.dtype == SOW_BF16 ? 0.003 : 1e-7);
     }
     sow_state_free(s);
     sow_arena_free(arena);
 }
 
 static void the_callers_order_goes_first(void **state) {
-    const char *const order[] = {"layer10.bias", "layer2.weight"}, *const wrong[] = {"layer3.weight"}, *const twice[] = {"counter", "counter"};
-    sow_classic_config config = {.by_default = scheme_of("torch-default"), .rng = SOW_RNG_NUMPY, .seed = 5, .order = order, .order_count = 2};
+    const char *const order[] = {"layer10.bias", "layer2.weight"}, *const wrong[] = {"layer3.weight"},
+                      *const twice[] = {"counter", "counter"};
+    sow_classic_config config = {
+        .by_default = scheme_of("torch-default"), .rng = SOW_RNG_NUMPY, .seed = 5, .order = order, .order_count = 2};
     sow_arena *arena = fresh_arena();
     sow_state *s = example_state();
     OK(sow_classic(&config, s, arena, NULL));
@@ -157,13 +177,18 @@ static void broken_numbers_are_refused_and_nothing_is_written(void **state) {
     int64_t count;
     sow_put(sow_state_entry(s, 2)->value, 4, NAN);
     OK(sow_save_state(in_folder("nan.safetensors"), s, NULL));
-    FAILS(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("never.safetensors"), NULL, arena, &report, &count), SOW_E_NUMBER, "layer10.weight: element 4");
+    FAILS(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("never.safetensors"), NULL, arena, &report,
+                           &count),
+          SOW_E_NUMBER, "layer10.weight: element 4");
     assert_non_null(strstr(sow_message(), "nan.safetensors"));
     assert_false(sow_path_exists(in_folder("never.safetensors")));
     rule.pattern = "layer10.*"; /* what is filled anew may have been broken */
-    OK(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("healed.safetensors"), NULL, arena, &report, &count));
+    OK(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("healed.safetensors"), NULL, arena, &report,
+                        &count));
     rule.pattern = "layer3.*";
-    FAILS(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("never.safetensors"), NULL, arena, &report, &count), SOW_E_ARGUMENT, "nan.safetensors: no tensor is named");
+    FAILS(sow_classic_file(&config, in_folder("nan.safetensors"), in_folder("never.safetensors"), NULL, arena, &report,
+                           &count),
+          SOW_E_ARGUMENT, "nan.safetensors: no tensor is named");
     sow_state_free(s);
     sow_arena_free(arena);
 }
@@ -185,7 +210,8 @@ static void lsuv_gives_every_layer_unit_variance_by_scaling_alone(void **state) 
     sow_lsuv_layer *layers;
     int64_t count;
     OK(sow_data_open("synthetic:relmlp", &(sow_data_options){.validation = -1}, &data));
-    sow_model *model = orthogonal_model("mlp:64-150-50-5", data, arena), *before = orthogonal_model("mlp:64-150-50-5", data, arena);
+    sow_model *model = orthogonal_model("mlp:64-150-50-5", data, arena),
+              *before = orthogonal_model("mlp:64-150-50-5", data, arena);
     OK(sow_lsuv(&config, model, data, arena, &layers, &count));
     assert_int_equal(count, 3);
     for (int i = 0; i < 3; i++) {
@@ -195,7 +221,8 @@ static void lsuv_gives_every_layer_unit_variance_by_scaling_alone(void **state) 
         assert_near(layers[i].after, 1, 0.01);
         const sow_entry *old = sow_state_entry(before->state, 2 * i), *scaled = sow_state_entry(model->state, 2 * i);
         double factor = sow_at(scaled->value, 0) / sow_at(old->value, 0);
-        for (int64_t k = 0; k < sow_count(old->value); k++) assert_near(sow_at(scaled->value, k), factor * sow_at(old->value, k), 1e-6);
+        for (int64_t k = 0; k < sow_count(old->value); k++)
+            assert_near(sow_at(scaled->value, k), factor * sow_at(old->value, k), 1e-6);
     }
     /* inputs have variance 1 and an orthogonal 150 x 64 matrix keeps their length: 64/150 is left in each output */
     assert_near(layers[0].before, 64.0 / 150, 0.02);
