@@ -39,15 +39,15 @@ typedef enum sow_normalisation {
 } sow_normalisation;
 
 typedef struct sow_data_options {
-    const char *test;       /* where the test part lies, NULL: as the format has it, or split off */
-    int64_t limit;          /* use this many training examples (a random subset keyed by data_seed); 0: all */
-    int64_t validation;     /* examples split off for validation; -1: 5,000 or a tenth, whichever is less */
+    const char *test;       /* where the test part lies, NULL: as the format has it, else a tenth is split off */
+    int64_t limit;          /* use at most this many training examples (a random subset keyed by data_seed); 0: all */
+    int64_t validation;     /* examples split off for validation; -1: 5,000 or a tenth, whichever is less (relmlp: 1,000) */
     uint64_t data_seed;     /* keys subset and split */
     const char *label;      /* CSV: label column, NULL: "label", "class", "target" or the last */
     const char *normalisation; /* "unit", "channel", "row", "none"; NULL: the format's default */
 } sow_data_options;
 
-/* Training, validation and test parts, each an order over a data set. */
+/* Training, validation and test parts: numbers of examples of a data set, in rising order. */
 typedef struct sow_part {
     const sow_dataset *set;
     int64_t count;
@@ -57,11 +57,11 @@ typedef struct sow_part {
 typedef struct sow_data {
     sow_arena *arena;
     char *name;             /* as given: "fashion-mnist", "photos" (never an absolute path) */
-    sow_dataset *train_set, *test_set;
+    sow_dataset *train_set, *test_set; /* test_set NULL: the test part is of train_set */
     sow_part train, validation, test;
     sow_geometry geometry;
     sow_normalisation normalisation;
-    float mean[16], sd[16]; /* per channel */
+    float mean[16], sd[16]; /* per channel, of unit pixels; 0 and 1 unless SOW_NORMALISE_CHANNEL */
     char sha256[65];        /* of all values and labels used, for the passport */
 } sow_data;
 
@@ -80,7 +80,8 @@ typedef enum sow_augmentation { SOW_AUGMENT_NONE = 0, SOW_AUGMENT_FLIP = 1, SOW_
 
 /* Batches of a part. Order: a fresh permutation each epoch from stream ("shuffle", epoch) of `seed`; the last
  * short batch of an epoch is dropped in training and kept in evaluation. Augmentation of example i in epoch e is a
- * function of (seed, e, i): horizontal flip with probability 1/2, crop after padding by 4 zeros. */
+ * function of (seed, e, i): crop after padding by 4 pixels of value 0 (before normalisation), then horizontal flip with
+ * probability 1/2. In steady state nothing is allocated. */
 typedef struct sow_batches sow_batches;
 sow_status sow_batches_new(const sow_data *data, const sow_part *part, int64_t batch, uint64_t seed, bool shuffle,
                            unsigned augmentation, sow_batches **out);

@@ -131,6 +131,24 @@ static void a_limit_takes_a_subset_and_leaves_validation_and_test_alone(void **u
     sow_data_free(few);
 }
 
+static void a_test_part_that_is_split_off_is_disjoint_too(void **unused) {
+    char text[2048] = "x,label\n";
+    int seen[40] = {0};
+    for (int i = 0; i < 40; i++) snprintf(text + strlen(text), sizeof text - strlen(text), "%d,%d\n", i, i % 3);
+    write_file(at("forty.csv"), text, strlen(text));
+    sow_data *data = opened(at("forty.csv"), &(sow_data_options){.validation = 7});
+    const sow_part *parts[] = {&data->train, &data->validation, &data->test};
+    const int counts[] = {29, 7, 4};
+    for (int p = 0; p < 3; p++) {
+        assert_int_equal(parts[p]->count, counts[p]);
+        assert_ptr_equal(parts[p]->set, data->train_set);
+        for (int64_t i = 0; i < parts[p]->count; i++) seen[parts[p]->index[i]]++;
+    }
+    for (int i = 0; i < 40; i++) assert_int_equal(seen[i], 1);
+    assert_null(data->test_set);
+    sow_data_free(data);
+}
+
 static void bad_idx_files_are_refused(void **unused) {
     uint8_t bytes[64] = {0};
     idx_folder("bad", 4, 2);
@@ -206,6 +224,7 @@ static void relmlp_is_the_task_of_the_card(void **unused) {
     assert_int_equal(data->geometry.classes, 5);
     assert_string_equal(data->sha256, same->sha256);
     assert_string_not_equal(data->sha256, other->sha256);
+    assert_string_equal(data->sha256, "60f61e1f0c943940b52d9c9baccbfbd7eb4fe9e07fcc3b8732e89ff2f5ec747e"); /* values never change */
     double sum = 0, squares = 0;
     int counts[5] = {0};
     const float *x = data->test_set->inputs.data;
@@ -385,6 +404,7 @@ int main(void) {
         cmocka_unit_test(idx_folders_open_plain_and_gzip),
         cmocka_unit_test(parts_are_disjoint_and_whole_and_keyed_by_the_data_seed),
         cmocka_unit_test(a_limit_takes_a_subset_and_leaves_validation_and_test_alone),
+        cmocka_unit_test(a_test_part_that_is_split_off_is_disjoint_too),
         cmocka_unit_test(bad_idx_files_are_refused),
         cmocka_unit_test(damaged_gzip_is_refused),
         cmocka_unit_test(unknown_names_are_refused),
