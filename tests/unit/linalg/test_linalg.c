@@ -1,15 +1,8 @@
 /* Decompositions: textbook values, the defining equations on many shapes and layouts, refusals. */
-#include <cmocka.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "check.h"
 #include "sow/linalg.h"
-#include "sow/random.h"
 
 static void qr_of_the_textbook_matrix(void **state) {
     /* The usual example: R has the diagonal 14, 175, 35. */
@@ -53,7 +46,7 @@ enum { SHAPES = sizeof shapes / sizeof *shapes, LARGEST = 200 * 33 };
 
 static void qr_holds_for_every_shape_dtype_and_layout(void **state) {
     sow_rng rng;
-    assert_int_equal(sow_rng_seed(&rng, SOW_RNG_SOW, 3), SOW_OK);
+    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 3));
     for (int s = 0; s < SHAPES; s++)
         for (int variant = 0; variant < 8; variant++) {
             int64_t m = shapes[s].m, n = shapes[s].n;
@@ -65,7 +58,7 @@ static void qr_holds_for_every_shape_dtype_and_layout(void **state) {
                                        : SOW_TENSOR(q_data, dtype, m, n);
             sow_tensor r = SOW_TENSOR(r_data, dtype, n, n);
             sow_rng_normal_f64(&rng, a_data, m * n, 0, 1);
-            assert_int_equal(sow_qr(a, q, r), SOW_OK);
+            OK(sow_qr(a, q, r));
             check_qr(a, q, r, dtype == SOW_F32 ? 2e-5 : 1e-13);
         }
 }
@@ -73,23 +66,23 @@ static void qr_holds_for_every_shape_dtype_and_layout(void **state) {
 static void qr_works_in_place_and_without_r(void **state) {
     float a[12], q[12], by_rows[12], by_columns[12];
     sow_rng rng;
-    assert_int_equal(sow_rng_seed(&rng, SOW_RNG_SOW, 4), SOW_OK);
+    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 4));
     sow_rng_normal_f32(&rng, a, 12, 0, 1);
-    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F32, 4, 3), SOW_TENSOR(q, SOW_F32, 4, 3), (sow_tensor){0}), SOW_OK);
+    OK(sow_qr(SOW_TENSOR(a, SOW_F32, 4, 3), SOW_TENSOR(q, SOW_F32, 4, 3), (sow_tensor){0}));
     memcpy(by_rows, a, sizeof a);
     sow_tensor rows = SOW_TENSOR(by_rows, SOW_F32, 4, 3);
-    assert_int_equal(sow_qr(rows, rows, (sow_tensor){0}), SOW_OK);
+    OK(sow_qr(rows, rows, (sow_tensor){0}));
     assert_memory_equal(by_rows, q, sizeof q);
     sow_tensor columns = sow_transpose(SOW_TENSOR(by_columns, SOW_F32, 3, 4));
-    assert_int_equal(sow_copy(columns, SOW_TENSOR(a, SOW_F32, 4, 3)), SOW_OK);
-    assert_int_equal(sow_qr(columns, columns, (sow_tensor){0}), SOW_OK);
+    OK(sow_copy(columns, SOW_TENSOR(a, SOW_F32, 4, 3)));
+    OK(sow_qr(columns, columns, (sow_tensor){0}));
     for (int i = 0; i < 12; i++) assert_true(sow_at(columns, i) == (double)q[i]);
 }
 
 static void a_matrix_without_full_rank_gives_orthonormal_columns(void **state) {
     double a[6] = {1, 1, 2, 2, 3, 3}, q[6], r[4];
     sow_tensor qt = SOW_TENSOR(q, SOW_F64, 3, 2), rt = SOW_TENSOR(r, SOW_F64, 2, 2);
-    assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), qt, rt), SOW_OK);
+    OK(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), qt, rt));
     check_qr(SOW_TENSOR(a, SOW_F64, 3, 2), qt, rt, 1e-14);
 }
 
