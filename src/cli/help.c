@@ -36,7 +36,8 @@ char *cli_option_text(const sow_option *option, char text[256]) {
     const char *value = cli_value_word(option);
     const char *more = option->type == SOW_TYPE_LIST ? " ..." : "";
     if (option->bits & SOW_OPTION_POSITIONAL) snprintf(text, 256, "%s%s", argument_word(option, word), more);
-    else if (option->letter) snprintf(text, 256, "-%c, --%s%s%s", option->letter, option->name, *value ? " " : "", value);
+    else if (option->letter)
+        snprintf(text, 256, "-%c, --%s%s%s", option->letter, option->name, *value ? " " : "", value);
     else snprintf(text, 256, "--%s%s%s%s", option->name, *value ? " " : "", value, more);
     return text;
 }
@@ -57,14 +58,16 @@ static void add_choices(char text[512], const char *choices) {
 
 char *cli_option_facts(const sow_option *option, char text[512]) {
     text[0] = 0;
-    bool bounded = option->low < option->high, is_number = option->type == SOW_TYPE_INT || option->type == SOW_TYPE_REAL;
+    bool bounded = option->low < option->high,
+         is_number = option->type == SOW_TYPE_INT || option->type == SOW_TYPE_REAL;
     bool open = isinf(option->high) || option->high >= 1e12;
     int digits = option->type == SOW_TYPE_INT ? 15 : 6;
     if (option->type == SOW_TYPE_CHOICE) add_choices(text, option->choices);
     if (is_number && bounded && open) add(text, "at least %.*g", digits, option->low);
     if (is_number && bounded && !open) add(text, "%.*g to %.*g", digits, option->low, digits, option->high);
     if (option->unit) add(text, "%s%s", *text ? " " : "", option->unit);
-    if (option->type == SOW_TYPE_LIST && !(option->bits & SOW_OPTION_POSITIONAL)) add(text, "%smay be repeated", *text ? "; " : "");
+    if (option->type == SOW_TYPE_LIST && !(option->bits & SOW_OPTION_POSITIONAL))
+        add(text, "%smay be repeated", *text ? "; " : "");
     if (option->bits & SOW_OPTION_REQUIRED) add(text, "%srequired", *text ? "; " : "");
     if (option->initial) add(text, "%sdefault %s", *text ? "; " : "", option->initial);
     return text;
@@ -110,7 +113,8 @@ void cli_usage(FILE *out, const sow_method *method, const sow_action *action) {
     fprintf(out, "sow %s", method->name);
     if (cli_has_actions(method)) fprintf(out, " %s", action->name);
     bool optional = false;
-    for (const sow_option *o = action->options; o->name; o++) optional |= !(o->bits & (SOW_OPTION_REQUIRED | SOW_OPTION_POSITIONAL));
+    for (const sow_option *o = action->options; o->name; o++)
+        optional |= !(o->bits & (SOW_OPTION_REQUIRED | SOW_OPTION_POSITIONAL));
     if (optional) fputs(" [options]", out);
     for (const sow_option *o = action->options; o->name; o++) {
         bool required = o->bits & SOW_OPTION_REQUIRED;

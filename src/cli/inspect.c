@@ -20,7 +20,9 @@
 enum { JSON_BYTES_MAX = 64 << 20, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
 
 sow_status inspect_put(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8") : SOW_OK;
+    return json_object_set_new(call->result, key, value)
+               ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8")
+               : SOW_OK;
 }
 
 static bool ends_with(const char *text, const char *ending) {
@@ -34,14 +36,15 @@ static bool ends_with(const char *text, const char *ending) {
 static sow_status open_mask(sow_call *call, const char *path, sow_safetensors **mask) {
     *mask = NULL;
     if (!ends_with(path, ".safetensors") || ends_with(path, ".mask.safetensors")) return SOW_OK;
-    char *beside = sow_arena_format(call->arena, "%.*s.mask.safetensors", (int)(strlen(path) - strlen(".safetensors")), path);
+    char *beside = sow_arena_format(call->arena, "%.*s.mask.safetensors", (int)(strlen(path) - strlen(".safetensors")),
+                                    path);
     if (!beside) return SOW_E_MEMORY;
     return sow_path_exists(beside) ? sow_safetensors_open(beside, mask) : SOW_OK;
 }
 
 /* Adds the share of kept weights to the row, and counts kept ones and values that are not 0 though masked. */
-static sow_status put_density(const sow_safetensors *masks, const char *name, sow_tensor t, json_t *row, int64_t *kept, int64_t *total,
-                              int64_t *outside) {
+static sow_status put_density(const sow_safetensors *masks, const char *name, sow_tensor t, json_t *row, int64_t *kept,
+                              int64_t *total, int64_t *outside) {
     sow_tensor mask;
     int64_t ones = 0, count = sow_count(t);
     if (sow_safetensors_find(masks, name, &mask)) return SOW_OK; /* dense */
@@ -69,8 +72,7 @@ static sow_status put_tensors(sow_call *call, const sow_safetensors *file, const
         sow_progress("reading tensors", i, n);
         SOW_TRY(inspect_summarise(call->arena, t, &summary));
         SOW_TRY(inspect_row(call, name, t, &summary, &row));
-        if (json_array_append(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
-        json_decref(row);
+        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
         if (masks) SOW_TRY(put_density(masks, name, t, row, &kept, &masked, &outside));
         elements += summary.count;
         bytes += (int64_t)sow_bytes(t);
@@ -94,7 +96,8 @@ static sow_status put_passport(sow_call *call, const char *path, const char *tex
     return inspect_put(call, "passport", passport);
 }
 
-static sow_status describe(sow_call *call, const char *path, const sow_safetensors *file, const sow_safetensors *masks) {
+static sow_status describe(sow_call *call, const char *path, const sow_safetensors *file,
+                           const sow_safetensors *masks) {
     const char *passport = sow_safetensors_metadata(file, "sow");
     SOW_TRY(inspect_put(call, "format", json_string("safetensors")));
     SOW_TRY(put_tensors(call, file, masks));
@@ -193,8 +196,9 @@ static json_t *cell_value(const char *text) {
 static sow_status read_table(sow_call *call, const char *path, json_t *rows) {
     sow_table table;
     SOW_TRY(sow_table_read(call->arena, path, &table));
-    if (table.rows > ROWS_MAX || !table.names) return sow_fail(SOW_E_FORMAT, "%s: found %lld rows%s, expected column names and at most %d rows", path,
-                                                              (long long)table.rows, table.names ? "" : " without names", ROWS_MAX);
+    if (table.rows > ROWS_MAX || !table.names)
+        return sow_fail(SOW_E_FORMAT, "%s: found %lld rows%s, expected column names and at most %d rows", path,
+                        (long long)table.rows, table.names ? "" : " without names", ROWS_MAX);
     for (int64_t r = 0; r < table.rows; r++) {
         json_t *row = json_object();
         int failed = json_array_append_new(rows, row);
@@ -280,13 +284,15 @@ static sow_status put_classes(sow_call *call, const sow_data *data) {
 
 static sow_status put_data(sow_call *call, const sow_data *data) {
     const sow_geometry *g = &data->geometry;
-    char *shape = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height, (long long)g->width);
+    char *shape = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height,
+                                   (long long)g->width);
     if (!shape) return SOW_E_MEMORY;
     SOW_TRY(inspect_put(call, "format", json_string("labelled examples")));
     SOW_TRY(inspect_put(call, "input", json_string(shape)));
     SOW_TRY(inspect_put(call, "classes", json_integer(g->classes)));
     SOW_TRY(inspect_put(call, "sha256", json_string(data->sha256)));
-    SOW_TRY(inspect_put(call, "parts", json_pack("[o,o]", part_row("train", &data->train), part_row("test", &data->test))));
+    SOW_TRY(
+        inspect_put(call, "parts", json_pack("[o,o]", part_row("train", &data->train), part_row("test", &data->test))));
     return put_classes(call, data);
 }
 
@@ -316,8 +322,8 @@ static sow_status put_report(sow_call *call, const char *folder, const char *nam
     json_t *report = json_incref(json_object_get(call->result, name));
     json_object_del(call->result, name);
     int failed = 0;
-    json_object_foreach(report, key, value)
-        if (!json_is_array(value)) failed |= json_object_set(call->result, key, value);
+    json_object_foreach(report, key, value) if (!json_is_array(value))
+        failed |= json_object_set(call->result, key, value);
     json_decref(report);
     return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
@@ -354,7 +360,8 @@ static sow_status inspect_folder(sow_call *call, const char *path) {
         SOW_TRY(put_report(call, path, "run.json"));
         return put_table(call, "curve", path, "curve.csv");
     }
-    if (holds(a, path, "model.safetensors") || holds(a, path, "model.safetensors.index.json")) return inspect_safetensors(call, path);
+    if (holds(a, path, "model.safetensors") || holds(a, path, "model.safetensors.index.json"))
+        return inspect_safetensors(call, path);
     if (inspect_data(call, path) == SOW_OK) return SOW_OK;
     SOW_TRY(inspect_put(call, "format", json_string("folder")));
     return put_listing(call, path);
@@ -378,16 +385,20 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     if (ends_with(path, ".safetensors") || ends_with(path, ".index.json")) return inspect_safetensors(call, path);
     if (size >= 6 && memcmp(start, "\x93NUMPY", 6) == 0) return inspect_npy(call, path);
     if (size >= 4 && memcmp(start, "PK\3\4", 4) == 0) return inspect_npz(call, path);
-    if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0)) return inspect_image(call, path);
+    if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0))
+        return inspect_image(call, path);
     if (ends_with(path, ".json")) return inspect_json(call, path);
-    if (ends_with(path, ".csv") || ends_with(path, ".tsv") || ends_with(path, ".csv.gz")) return inspect_csv(call, path);
-    return sow_fail(SOW_E_FORMAT, "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);
+    if (ends_with(path, ".csv") || ends_with(path, ".tsv") || ends_with(path, ".csv.gz"))
+        return inspect_csv(call, path);
+    return sow_fail(SOW_E_FORMAT,
+                    "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);
 }
 
 static sow_status run_inspect(sow_call *call) {
     const char *path = sow_text(call, "path");
     if (!sow_path_exists(path)) return sow_fail(SOW_E_NOT_FOUND, "%s: no such file or folder", path);
-    SOW_TRY(inspect_put(call, "path", json_string(path)));
+    json_t *shown = json_string(path);
+    SOW_TRY(inspect_put(call, "path", shown ? shown : json_string("(a name that is not UTF-8)")));
     return sow_is_folder(path) ? inspect_folder(call, path) : inspect_file(call, path);
 }
 
@@ -396,8 +407,12 @@ static const sow_option options[] = {
     {0},
 };
 
-static const sow_action actions[] = {{"inspect", "show what a file or folder holds", options, run_inspect, "sow inspect start.safetensors", 0}, {0}};
+static const sow_action actions[] = {
+    {"inspect", "show what a file or folder holds", options, run_inspect, "sow inspect start.safetensors", 0}, {0}};
 
 const sow_method sow_verb_inspect = {
-    .name = "inspect", .family = "commands", .summary = "show what a file or folder holds: tensors with statistics, passports, runs, data", .actions = actions,
+    .name = "inspect",
+    .family = "commands",
+    .summary = "show what a file or folder holds: tensors with statistics, passports, runs, data",
+    .actions = actions,
 };

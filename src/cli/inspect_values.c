@@ -20,7 +20,7 @@ typedef struct pass {
     sow_tensor flat; /* one dimension */
     int64_t first;   /* block number of parts[0] */
     part *parts;
-    double *values; /* [BLOCKS_AT_ONCE][BLOCK] */
+    double *values;              /* [BLOCKS_AT_ONCE][BLOCK] */
     const tensor_summary *known; /* NULL in the first pass */
 } pass;
 
@@ -56,7 +56,8 @@ static void do_block(void *context, int64_t index) {
     double *x = work->values + index * BLOCK;
     part *p = &work->parts[index];
     *p = (part){0};
-    if (sow_copy(SOW_TENSOR(x, SOW_F64, n), sow_slice(work->flat, 0, begin, n))) return; /* only F8 fails, and is not asked for */
+    if (sow_copy(SOW_TENSOR(x, SOW_F64, n), sow_slice(work->flat, 0, begin, n)))
+        return; /* only F8 fails, and is not asked for */
     if (work->known) second_pass(p, x, n, work->known);
     else first_pass(p, x, n);
 }
@@ -119,7 +120,8 @@ sow_status inspect_summarise(sow_arena *arena, sow_tensor t, tensor_summary *out
 
 /* Bars of eight heights, one a bin; the lowest only for bins that are empty. */
 static json_t *bars(const tensor_summary *s) {
-    static const char *const heights[] = {"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
+    static const char *const heights[] = {"\u2581", "\u2582", "\u2583", "\u2584",
+                                          "\u2585", "\u2586", "\u2587", "\u2588"};
     char text[4 * INSPECT_BINS + 1] = "";
     int64_t most = 1;
     for (int b = 0; b < INSPECT_BINS; b++)
@@ -148,7 +150,8 @@ static json_t *shape_of(const sow_call *call, sow_tensor t) {
 }
 
 static int put_moments(sow_call *call, json_t *row, const tensor_summary *s) {
-    int failed = json_object_set_new(row, "mean", json_real(s->mean)) | json_object_set_new(row, "sd", json_real(s->sd));
+    int failed = json_object_set_new(row, "mean", json_real(s->mean)) |
+                 json_object_set_new(row, "sd", json_real(s->sd));
     failed |= json_object_set_new(row, "min", json_real(s->low)) | json_object_set_new(row, "max", json_real(s->high));
     return failed | json_object_set_new(row, "histogram", call->json ? counts(s) : bars(s));
 }

@@ -13,14 +13,14 @@ static sow_status add_row(json_t *rows, json_t *row) {
 
 static sow_status list_methods(sow_call *call) {
     json_t *methods = json_array(), *verbs = json_array();
-    if (json_object_set_new(call->result, "methods", methods) || json_object_set_new(call->result, "commands", verbs))
+    if (json_object_set_new(call->result, "methods", methods) | json_object_set_new(call->result, "commands", verbs))
         return sow_fail(SOW_E_MEMORY, "out of memory");
     for (const sow_method *const *m = cli_methods; *m; m++) {
         if ((*m)->actions->bits & SOW_ACTION_HIDDEN) continue;
         if (!(*m)->paper) SOW_TRY(add_row(verbs, json_pack("{s:s,s:s}", "name", (*m)->name, "summary", (*m)->summary)));
         else
-            SOW_TRY(add_row(methods, json_pack("{s:s,s:s,s:s,s:s}", "family", (*m)->family, "name", (*m)->name, "summary",
-                                               (*m)->summary, "paper", (*m)->paper)));
+            SOW_TRY(add_row(methods, json_pack("{s:s,s:s,s:s,s:s}", "family", (*m)->family, "name", (*m)->name,
+                                               "summary", (*m)->summary, "paper", (*m)->paper)));
     }
     return SOW_OK;
 }
@@ -48,20 +48,21 @@ static json_t *shape_value(const sow_call *call, sow_tensor t) {
 static sow_status describe_model(sow_call *call, const sow_model *model) {
     const sow_geometry *g = &model->geometry;
     json_t *rows = json_array();
-    char *input = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height, (long long)g->width);
-    if (!input || json_object_set_new(call->result, "arch", json_string(model->arch)) ||
-        json_object_set_new(call->result, "input", json_string(input)) ||
-        json_object_set_new(call->result, "classes", json_integer(g->classes)) ||
-        json_object_set_new(call->result, "weights", json_integer(sow_state_weights(model->state))) ||
-        json_object_set_new(call->result, "parameters", json_integer(sow_state_parameters(model->state))) ||
-        json_object_set_new(call->result, "tensors", rows))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    char *input = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height,
+                                   (long long)g->width);
+    int failed = json_object_set_new(call->result, "arch", json_string(model->arch));
+    failed |= json_object_set_new(call->result, "input", input ? json_string(input) : NULL);
+    failed |= json_object_set_new(call->result, "classes", json_integer(g->classes));
+    failed |= json_object_set_new(call->result, "weights", json_integer(sow_state_weights(model->state)));
+    failed |= json_object_set_new(call->result, "parameters", json_integer(sow_state_parameters(model->state)));
+    if (json_object_set_new(call->result, "tensors", rows) || failed) return sow_fail(SOW_E_MEMORY, "out of memory");
     for (int64_t i = 0; i < sow_state_count(model->state); i++) {
         static const char *const roles[] = {"weight", "bias", "norm", "embedding", "buffer"};
         const sow_entry *e = sow_state_entry(model->state, i);
-        SOW_TRY(add_row(rows, json_pack("{s:s,s:s,s:o,s:I,s:s,s:s}", "name", e->name, "dtype", sow_dtype_name(e->value.dtype), "shape",
-                                        shape_value(call, e->value), "elements", (json_int_t)sow_count(e->value), "role",
-                                        roles[e->role], "group", e->group)));
+        SOW_TRY(
+            add_row(rows, json_pack("{s:s,s:s,s:o,s:I,s:s,s:s}", "name", e->name, "dtype",
+                                    sow_dtype_name(e->value.dtype), "shape", shape_value(call, e->value), "elements",
+                                    (json_int_t)sow_count(e->value), "role", roles[e->role], "group", e->group)));
     }
     return SOW_OK;
 }
@@ -90,12 +91,16 @@ static const sow_option list_options[] = {
 };
 
 static const sow_action list_actions[] = {
-    {"list", "show methods, or the parameters of an architecture", list_options, run_list, "sow list --arch lenet300", 0},
+    {"list", "show methods, or the parameters of an architecture", list_options, run_list, "sow list --arch lenet300",
+     0},
     {0},
 };
 
 const sow_method sow_verb_list = {
-    .name = "list", .family = "commands", .summary = "show methods, or the parameters of an architecture", .actions = list_actions,
+    .name = "list",
+    .family = "commands",
+    .summary = "show methods, or the parameters of an architecture",
+    .actions = list_actions,
 };
 
 /* ---- help ---- */
@@ -117,13 +122,18 @@ static sow_status run_help(sow_call *call) {
     SOW_TRY(cli_find_method(command, &method));
     for (const sow_action *a = method->actions; name && a->name; a++)
         if (strcmp(a->name, name) == 0) action = a;
-    if (name && !action) return sow_fail(SOW_E_ARGUMENT, "%s has no action '%s'; `sow help %s` shows all", command, name, command);
+    if (name && !action)
+        return sow_fail(SOW_E_ARGUMENT, "%s has no action '%s'; `sow help %s` shows all", command, name, command);
     cli_help(stdout, method, action);
     return SOW_OK;
 }
 
-static const sow_action help_actions[] = {{"help", "explain a command", help_options, run_help, "sow help classic", 0}, {0}};
+static const sow_action help_actions[] = {{"help", "explain a command", help_options, run_help, "sow help classic", 0},
+                                          {0}};
 
 const sow_method sow_verb_help = {
-    .name = "help", .family = "commands", .summary = "explain a command", .actions = help_actions,
+    .name = "help",
+    .family = "commands",
+    .summary = "explain a command",
+    .actions = help_actions,
 };

@@ -1,10 +1,14 @@
 /* The sow command. */
 #include <dnnl.h>
 #include <errno.h>
+#include <openssl/crypto.h>
+#include <png.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "cli/cli.h"
 #include "sow/log.h"
@@ -53,7 +57,7 @@ static int report_failure(const sow_call *call, sow_status status) {
     fputs(": ", stderr);
     cli_print_safely(stderr, message);
     fputc('\n', stderr);
-    if (!call->json) return exit_status_of(status);
+    if (!call->json || !call->arena) return exit_status_of(status);
     json_t *error = json_pack("{s:{s:s,s:s*}}", "error", "status", sow_status_name(status), "message", message);
     if (error && sow_json_text(call->arena, error, SOW_JSON_PRETTY, &text) == SOW_OK) fputs(text, stdout);
     json_decref(error);
@@ -102,13 +106,21 @@ static sow_status run_command(sow_call *call, int argc, char **argv) {
     return flush_output();
 }
 
+/* Absent from the reference BLAS. */
+extern char *openblas_get_config(void) __attribute__((weak));
+
 static void print_version(void) {
     const dnnl_version_t *dnnl = dnnl_version();
     printf("sow %s\n", SOW_VERSION);
     printf("instruction set: %s\n", sow_instruction_set());
     printf("threads: %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
     printf("oneDNN %d.%d.%d\n", dnnl->major, dnnl->minor, dnnl->patch);
+    printf("BLAS: %s\n", openblas_get_config ? openblas_get_config() : "reference");
+    printf("SQLite %s\n", sqlite3_libversion());
     printf("jansson %s\n", jansson_version_str());
+    printf("libpng %s\n", png_get_libpng_ver(NULL));
+    printf("zlib %s\n", zlibVersion());
+    printf("%s\n", OpenSSL_version(OPENSSL_VERSION));
 }
 
 static bool is_word(const char *word, const char *a, const char *b) {

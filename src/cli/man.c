@@ -105,8 +105,11 @@ static sow_status write_page(sow_call *call, const char *folder, const sow_metho
 }
 
 static sow_status write_overview(sow_call *call, const char *folder) {
-    static const char *const statuses[][2] = {{"0", "done"}, {"1", "failed"}, {"2", "wrong command or plan"},
-                                              {"3", "a study or race is not confirmed, or not decided"}, {"130", "interrupted"}};
+    static const char *const statuses[][2] = {{"0", "done"},
+                                              {"1", "failed"},
+                                              {"2", "wrong command or plan"},
+                                              {"3", "a study or race is not confirmed, or not decided"},
+                                              {"130", "interrupted"}};
     sow_writer *w;
     char *path = sow_path_join(call->arena, folder, "sow.1");
     if (!path) return SOW_E_MEMORY;
@@ -123,7 +126,8 @@ static sow_status write_overview(sow_call *call, const char *folder) {
         sow_writer_printf(w, "\n");
     }
     sow_writer_printf(w, ".SH EXIT STATUS\n");
-    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) sow_writer_printf(w, ".TP\n.B %s\n%s\n", statuses[i][0], statuses[i][1]);
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        sow_writer_printf(w, ".TP\n.B %s\n%s\n", statuses[i][0], statuses[i][1]);
     SOW_TRY(sow_writer_commit(w));
     return sow_wrote(call, path);
 }
@@ -138,8 +142,10 @@ static sow_status run_man(sow_call *call) {
 }
 
 static const sow_option man_options[] = {SOW_OPTION_OUTPUT("folder for sow.1 and sow-COMMAND.1"), {0}};
-static const sow_action man_actions[] = {{"man", "write the manual pages", man_options, run_man, "sow man -o man1/", 0}, {0}};
-const sow_method sow_verb_man = {.name = "man", .family = "commands", .summary = "write the manual pages", .actions = man_actions};
+static const sow_action man_actions[] = {{"man", "write the manual pages", man_options, run_man, "sow man -o man1/", 0},
+                                         {0}};
+const sow_method sow_verb_man = {
+    .name = "man", .family = "commands", .summary = "write the manual pages", .actions = man_actions};
 
 /* ---- completion ---- */
 
@@ -168,9 +174,10 @@ static void print_choices(void) {
 
 static sow_status run_completion(sow_call *call) {
     (void)call;
-    fputs("# bash completion for sow\n_sow() {\n  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words='' choices=''\n"
-          "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W '",
-          stdout);
+    fputs(
+        "# bash completion for sow\n_sow() {\n  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words='' choices=''\n"
+        "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    COMPREPLY=($(compgen -W '",
+        stdout);
     for (const sow_method *const *m = cli_methods; *m; m++)
         if (!((*m)->actions->bits & SOW_ACTION_HIDDEN)) printf("%s ", (*m)->name);
     fputs("--version --help' -- \"$current\"))\n    return\n  fi\n  case ${COMP_WORDS[1]}:$before in\n", stdout);
@@ -180,10 +187,11 @@ static sow_status run_completion(sow_call *call) {
           stdout);
     for (const sow_method *const *m = cli_methods; *m; m++)
         if (!((*m)->actions->bits & SOW_ACTION_HIDDEN)) print_words(*m);
-    fputs("  esac\n  case $current in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$current\")) ;;\n"
-          "    *) COMPREPLY=($([ \"$COMP_CWORD\" -eq 2 ] && compgen -W \"${words%%--*}\" -- \"$current\") $(compgen -f -- \"$current\")) ;;\n  esac\n}\n"
-          "complete -o filenames -F _sow sow\n",
-          stdout);
+    fputs(
+        "  esac\n  case $current in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$current\")) ;;\n"
+        "    *) COMPREPLY=($([ \"$COMP_CWORD\" -eq 2 ] && compgen -W \"${words%%--*}\" -- \"$current\") $(compgen -f -- \"$current\")) ;;\n  esac\n}\n"
+        "complete -o filenames -F _sow sow\n",
+        stdout);
     return SOW_OK;
 }
 
@@ -192,11 +200,14 @@ static const sow_option completion_options[] = {
     {0},
 };
 static const sow_action completion_actions[] = {
-    {"completion", "print the shell's completion script", completion_options, run_completion, "sow completion bash >/etc/bash_completion.d/sow", 0},
+    {"completion", "print the shell's completion script", completion_options, run_completion,
+     "sow completion bash >/etc/bash_completion.d/sow", 0},
     {0},
 };
-const sow_method sow_verb_completion = {
-    .name = "completion", .family = "commands", .summary = "print the completion script for bash", .actions = completion_actions};
+const sow_method sow_verb_completion = {.name = "completion",
+                                        .family = "commands",
+                                        .summary = "print the completion script for bash",
+                                        .actions = completion_actions};
 
 /* ---- option tables in docs/methods ---- */
 
@@ -219,8 +230,9 @@ static sow_status append_cell(sow_arena *arena, char **text, const char *cell) {
 
 static sow_status append_table(sow_arena *arena, char **text, const sow_method *method, const sow_action *action) {
     char buffer[512];
-    char *title = cli_has_actions(method) ? sow_arena_format(arena, "\n### `sow %s %s`: %s\n", method->name, action->name, action->summary)
-                                          : sow_arena_copy(arena, "");
+    char *title = cli_has_actions(method)
+                      ? sow_arena_format(arena, "\n### `sow %s %s`: %s\n", method->name, action->name, action->summary)
+                      : sow_arena_copy(arena, "");
     if (!title) return SOW_E_MEMORY;
     SOW_TRY(append(arena, text, title));
     SOW_TRY(append(arena, text, "\n| option | what it does | values |\n|---|---|---|\n"));
@@ -245,7 +257,9 @@ static sow_status update_page(sow_arena *arena, const char *path, const sow_meth
     size_t size;
     SOW_TRY(sow_read_file(arena, path, PAGE_BYTES_MAX, &page, &size));
     char *first = strstr(page, begin), *last = first ? strstr(first, end) : NULL;
-    if (!last) return sow_fail(SOW_E_FORMAT, "%s: expected the lines '%.*s' and '%s'", path, (int)strlen(begin) - 1, begin, end);
+    if (!last)
+        return sow_fail(SOW_E_FORMAT, "%s: expected the lines '%.*s' and '%s'", path, (int)strlen(begin) - 1, begin,
+                        end);
     text = sow_arena_format(arena, "%.*s", (int)(first - page + (long)strlen(begin)), page);
     if (!text) return SOW_E_MEMORY;
     for (const sow_action *a = method->actions; a->name; a++) SOW_TRY(append_table(arena, &text, method, a));
@@ -263,14 +277,16 @@ static sow_status run_docs(sow_call *call) {
         char *path = sow_arena_format(call->arena, "%s/%s.md", folder, (*m)->name);
         if (!path) return SOW_E_MEMORY;
         SOW_TRY(update_page(call->arena, path, *m, !check, &changed));
-        if (changed && check) return sow_fail(SOW_E_FORMAT, "%s: its option tables are old; run `sow docs -o %s`", path, folder);
+        if (changed && check)
+            return sow_fail(SOW_E_FORMAT, "%s: its option tables are old; run `sow docs -o %s`", path, folder);
         if (changed) SOW_TRY(sow_wrote(call, path));
     }
     return SOW_OK;
 }
 
 static const sow_option docs_options[] = {
-    {"out", 'o', SOW_TYPE_OUTPUT, "docs/methods", 0, 0, NULL, NULL, "folder of the methods' pages", SOW_OPTION_NO_PASSPORT},
+    {"out", 'o', SOW_TYPE_OUTPUT, "docs/methods", 0, 0, NULL, NULL, "folder of the methods' pages",
+     SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_FLAG("check", "change nothing; fail where a table is old"),
     {0},
 };
@@ -278,4 +294,7 @@ static const sow_action docs_actions[] = {
     {"docs", "renew the option tables of the methods' pages", docs_options, run_docs, NULL, SOW_ACTION_HIDDEN},
     {0},
 };
-const sow_method sow_verb_docs = {.name = "docs", .family = "commands", .summary = "renew the option tables in docs/methods", .actions = docs_actions};
+const sow_method sow_verb_docs = {.name = "docs",
+                                  .family = "commands",
+                                  .summary = "renew the option tables in docs/methods",
+                                  .actions = docs_actions};

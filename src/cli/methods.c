@@ -9,8 +9,8 @@
 #include "sow/threads.h"
 
 extern const sow_method sow_method_classic;
-extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_fetch, sow_verb_help, sow_verb_inspect, sow_verb_list, sow_verb_man,
-    sow_verb_replay, sow_verb_study, sow_verb_train;
+extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_fetch, sow_verb_help, sow_verb_inspect,
+    sow_verb_list, sow_verb_man, sow_verb_replay, sow_verb_study, sow_verb_train;
 
 const sow_method *const cli_methods[] = {
     /* weights */
@@ -18,8 +18,16 @@ const sow_method *const cli_methods[] = {
     /* sparsity */
     &sow_method_lottery_ticket,
     /* verbs */
-    &sow_verb_list, &sow_verb_train, &sow_verb_study, &sow_verb_inspect, &sow_verb_replay, &sow_verb_fetch, &sow_verb_help,
-    &sow_verb_man, &sow_verb_completion, &sow_verb_docs,
+    &sow_verb_list,
+    &sow_verb_train,
+    &sow_verb_study,
+    &sow_verb_inspect,
+    &sow_verb_replay,
+    &sow_verb_fetch,
+    &sow_verb_help,
+    &sow_verb_man,
+    &sow_verb_completion,
+    &sow_verb_docs,
     NULL,
 };
 
@@ -119,10 +127,12 @@ sow_status cli_geometry(const sow_call *call, sow_geometry *out) {
         sizes[d] = strtoll(at, &behind, 10);
         bool ended = d < 2 ? *behind == 'x' : *behind == 0;
         if (behind == at || !ended || sizes[d] < 1 || sizes[d] > 1 << 20)
-            return sow_fail(SOW_E_ARGUMENT, "--input: found '%s', expected channels x height x width like 3x32x32", text);
+            return sow_fail(SOW_E_ARGUMENT, "--input: found '%s', expected channels x height x width like 3x32x32",
+                            text);
         at = behind + 1;
     }
-    *out = (sow_geometry){.channels = sizes[0], .height = sizes[1], .width = sizes[2], .classes = sow_int(call, "classes")};
+    *out = (sow_geometry){
+        .channels = sizes[0], .height = sizes[1], .width = sizes[2], .classes = sow_int(call, "classes")};
     return SOW_OK;
 }
 

@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "sow/json.h"
 
-enum { COLUMNS_MAX = 32, FILES_SHOWN = 8, CELL_MAX = 60 };
+enum { COLUMNS_MAX = 32, FILES_SHOWN = 8, CELL_MAX = 100 };
 
 void cli_print_safely(FILE *out, const char *text) {
     for (const char *c = text; *c; c++) {
@@ -117,7 +117,8 @@ static sow_status print_table(FILE *out, sow_arena *arena, const json_t *array) 
         print_cell(out, &t, c, heading, c == t.columns - 1);
     }
     for (size_t r = 0; r < t.rows; r++)
-        for (int c = 0; c < t.columns; c++) print_cell(out, &t, c, t.cells[r * (size_t)t.columns + (size_t)c], c == t.columns - 1);
+        for (int c = 0; c < t.columns; c++)
+            print_cell(out, &t, c, t.cells[r * (size_t)t.columns + (size_t)c], c == t.columns - 1);
     return SOW_OK;
 }
 
@@ -127,8 +128,7 @@ static bool is_table(const json_t *value) {
     size_t i;
     json_t *row;
     if (!json_is_array(value) || json_array_size(value) == 0) return false;
-    json_array_foreach((json_t *)value, i, row)
-        if (!json_is_object(row)) return false;
+    json_array_foreach((json_t *)value, i, row) if (!json_is_object(row)) return false;
     return true;
 }
 

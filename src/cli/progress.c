@@ -65,7 +65,9 @@ static void print_line(const char *what, int64_t done, int64_t total, double lef
     char text[32];
     cli_print_safely(stderr, what);
     if (total <= 0) fprintf(stderr, ": %lld", (long long)done);
-    else fprintf(stderr, ": %lld of %lld (%d%%)", (long long)done, (long long)total, (int)(100.0 * (double)done / (double)total));
+    else
+        fprintf(stderr, ": %lld of %lld (%d%%)", (long long)done, (long long)total,
+                (int)(100.0 * (double)done / (double)total));
     if (left > 0) fprintf(stderr, ", %s left", clock_text(left, text));
     fputc('\n', stderr);
     state.printed = true;

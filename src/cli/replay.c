@@ -17,7 +17,7 @@ enum { WORDS_MAX = 1024 };
 static const double tolerance = 1e-3; /* on another instruction set: of a tensor's largest magnitude */
 
 typedef struct replay {
-    sow_call *call;    /* the replay's own */
+    sow_call *call; /* the replay's own */
     sow_arena *arena;
     const char *path, *folder; /* the file, and where it lies */
     json_t *passport;
@@ -59,12 +59,14 @@ static sow_status find_action(replay *r) {
             return SOW_OK;
         }
     }
-    return sow_fail(SOW_E_NOT_FOUND, "%s: made by '%s %s', which this version of sow does not have", r->path, method, action);
+    return sow_fail(SOW_E_NOT_FOUND, "%s: made by '%s %s', which this version of sow does not have", r->path, method,
+                    action);
 }
 
 static sow_status add_word(replay *r, const char *word) {
     if (!word) return SOW_E_MEMORY;
-    if (r->count == WORDS_MAX) return sow_fail(SOW_E_FORMAT, "%s: its passport has more than %d options", r->path, WORDS_MAX);
+    if (r->count == WORDS_MAX)
+        return sow_fail(SOW_E_FORMAT, "%s: its passport has more than %d options", r->path, WORDS_MAX);
     r->words[r->count++] = word;
     return SOW_OK;
 }
@@ -95,7 +97,8 @@ static sow_status locate_values(const replay *r, const char *name, const char **
     return SOW_OK;
 }
 
-static sow_status locate_file(const replay *r, const char *option, const char *name, const char *sha256, const char **path) {
+static sow_status locate_file(const replay *r, const char *option, const char *name, const char *sha256,
+                              const char **path) {
     char hex[65];
     const char *other = NULL;
     for (int which = 0; which < 3; which++) {
@@ -106,15 +109,19 @@ static sow_status locate_file(const replay *r, const char *option, const char *n
         other = *path;
     }
     if (other)
-        return sow_fail(SOW_E_NOT_FOUND, "%s is not the %s it was made from: found SHA-256 %.12s.., expected %.12s..; add --input %s=PATH", other,
-                        name, hex, sha256, option);
-    return sow_fail(SOW_E_NOT_FOUND, "%s: its input %s was not found beside it; add --input %s=PATH", r->path, name, option);
+        return sow_fail(
+            SOW_E_NOT_FOUND,
+            "%s is not the %s it was made from: found SHA-256 %.12s.., expected %.12s..; add --input %s=PATH", other,
+            name, hex, sha256, option);
+    return sow_fail(SOW_E_NOT_FOUND, "%s: its input %s was not found beside it; add --input %s=PATH", r->path, name,
+                    option);
 }
 
 static sow_status locate(const replay *r, const char *option, const json_t *input, const char **path) {
     const char *name = member(input, "name"), *sha256 = member(input, "sha256");
     char hex[65];
-    if (!name || !sha256) return sow_fail(SOW_E_FORMAT, "%s: its passport has an input without name or sha256", r->path);
+    if (!name || !sha256)
+        return sow_fail(SOW_E_FORMAT, "%s: its passport has an input without name or sha256", r->path);
     bool values = json_is_true(json_object_get(input, "values"));
     *path = given_input(r, option);
     if (!*path) return values ? locate_values(r, name, path) : locate_file(r, option, name, sha256, path);
@@ -140,8 +147,10 @@ static const json_t *input_of(const replay *r, const char *option) {
 static sow_status add_trainer(replay *r, const char *option, const json_t *recorded) {
     const char *command = sow_text(r->call, "train"), *text = json_string_value(recorded);
     if (!command)
-        return sow_fail(SOW_E_ARGUMENT, "%s was trained by another program: %s\nif you trust it, add --train 'COMMAND'; its bits need not come out the same",
-                        r->path, text ? text : "?");
+        return sow_fail(
+            SOW_E_ARGUMENT,
+            "%s was trained by another program: %s\nif you trust it, add --train 'COMMAND'; its bits need not come out the same",
+            r->path, text ? text : "?");
     r->external = true;
     return add_word(r, sow_arena_format(r->arena, "--%s=%s", option, command));
 }
@@ -149,9 +158,13 @@ static sow_status add_trainer(replay *r, const char *option, const json_t *recor
 static sow_status add_value(replay *r, const char *option, const json_t *value) {
     char number[SOW_REAL_TEXT];
     if (json_is_true(value)) return add_word(r, sow_arena_format(r->arena, "--%s", option));
-    if (json_is_integer(value)) return add_word(r, sow_arena_format(r->arena, "--%s=%" JSON_INTEGER_FORMAT, option, json_integer_value(value)));
-    if (json_is_real(value)) return add_word(r, sow_arena_format(r->arena, "--%s=%s", option, sow_real_text(json_real_value(value), number)));
-    if (json_is_string(value)) return add_word(r, sow_arena_format(r->arena, "--%s=%s", option, json_string_value(value)));
+    if (json_is_integer(value))
+        return add_word(r, sow_arena_format(r->arena, "--%s=%" JSON_INTEGER_FORMAT, option, json_integer_value(value)));
+    if (json_is_real(value))
+        return add_word(r,
+                        sow_arena_format(r->arena, "--%s=%s", option, sow_real_text(json_real_value(value), number)));
+    if (json_is_string(value))
+        return add_word(r, sow_arena_format(r->arena, "--%s=%s", option, json_string_value(value)));
     return sow_fail(SOW_E_FORMAT, "%s: its passport has an option %s of no known type", r->path, option);
 }
 
@@ -162,13 +175,15 @@ static sow_status add_option(replay *r, const char *name, const json_t *value) {
     const char *path;
     while (row->name && strcmp(row->name, name) != 0) row++;
     if (!row->name || row->type == SOW_TYPE_OUTPUT || row->bits & SOW_OPTION_NO_PASSPORT)
-        return sow_fail(SOW_E_FORMAT, "%s: its passport has an option %s that `sow %s` does not take", r->path, name, r->method->name);
+        return sow_fail(SOW_E_FORMAT, "%s: its passport has an option %s that `sow %s` does not take", r->path, name,
+                        r->method->name);
     if (row->bits & SOW_OPTION_COMMAND) return add_trainer(r, name, value);
     if (input) {
         SOW_TRY(locate(r, name, input, &path));
         return add_word(r, sow_arena_format(r->arena, "--%s=%s", name, path));
     }
-    if (row->type == SOW_TYPE_PATH) return sow_fail(SOW_E_FORMAT, "%s: its passport has no SHA-256 for %s", r->path, name);
+    if (row->type == SOW_TYPE_PATH)
+        return sow_fail(SOW_E_FORMAT, "%s: its passport has no SHA-256 for %s", r->path, name);
     if (!json_is_array(value)) return add_value(r, name, value);
     json_array_foreach(value, i, item) SOW_TRY(add_value(r, name, item));
     return SOW_OK;
@@ -182,7 +197,8 @@ static bool stays_inside(const char *file) {
 /* Where the action shall write, and which of its files is to be compared. */
 static sow_status choose_output(replay *r, const char *scratch) {
     const char *file = member(r->passport, "file"), *kept = sow_text(r->call, "out");
-    if (file && !stays_inside(file)) return sow_fail(SOW_E_FORMAT, "%s: its passport names the file '%s'", r->path, file);
+    if (file && !stays_inside(file))
+        return sow_fail(SOW_E_FORMAT, "%s: its passport names the file '%s'", r->path, file);
     bool is_folder = file && file[0] != '.';
     r->output = kept ? kept : sow_path_join(r->arena, scratch, is_folder ? "out" : "out.safetensors");
     if (!r->output) return SOW_E_MEMORY;
@@ -221,10 +237,10 @@ static sow_status run_again(replay *r) {
 /* ---- comparison ---- */
 
 typedef struct difference {
-    int64_t tensors, elements;    /* that differ */
-    double largest;               /* relative to the largest magnitude of its tensor */
-    const char *name;             /* where it is largest */
-    bool shapes;                  /* names, shapes or types differ */
+    int64_t tensors, elements; /* that differ */
+    double largest;            /* relative to the largest magnitude of its tensor */
+    const char *name;          /* where it is largest */
+    bool shapes;               /* names, shapes or types differ */
 } difference;
 
 static void compare_values(sow_tensor a, sow_tensor b, const char *name, difference *d) {
@@ -295,12 +311,15 @@ static sow_status judge(replay *r, const difference *d) {
         return SOW_OK;
     }
     if (!other_isa)
-        return sow_fail(SOW_E_NUMBER, "%s: made again it differs in %lld values of %lld tensors, most in %s (%.3g of the largest value)", r->path,
-                        (long long)d->elements, (long long)d->tensors, d->name, d->largest);
-    sow_note("made on %s, compared on %s with a tolerance of %g of each tensor's largest value", isa ? isa : "?", sow_instruction_set(), tolerance);
+        return sow_fail(
+            SOW_E_NUMBER,
+            "%s: made again it differs in %lld values of %lld tensors, most in %s (%.3g of the largest value)", r->path,
+            (long long)d->elements, (long long)d->tensors, d->name, d->largest);
+    sow_note("made on %s, compared on %s with a tolerance of %g of each tensor's largest value", isa ? isa : "?",
+             sow_instruction_set(), tolerance);
     if (d->largest <= tolerance) return SOW_OK;
-    return sow_fail(SOW_E_NUMBER, "%s: made on %s; made again on %s it differs by %.3g of the largest value in %s", r->path, isa ? isa : "?",
-                    sow_instruction_set(), d->largest, d->name);
+    return sow_fail(SOW_E_NUMBER, "%s: made on %s; made again on %s it differs by %.3g of the largest value in %s",
+                    r->path, isa ? isa : "?", sow_instruction_set(), d->largest, d->name);
 }
 
 static sow_status compare(replay *r) {
@@ -351,18 +370,24 @@ static sow_status run_replay(sow_call *call) {
 }
 
 static const sow_option options[] = {
-    {"file", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "a file that sow made", SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
+    {"file", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "a file that sow made",
+     SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
     SOW_OPTION_LIST("input", "OPTION=PATH: where an input lies that is not beside the file"),
-    SOW_OPTION_TEXT("train", NULL, "the trainer's command, where another program trained the file; it is never taken from the file"),
+    SOW_OPTION_TEXT("train", NULL,
+                    "the trainer's command, where another program trained the file; it is never taken from the file"),
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "keep what was made again here", SOW_OPTION_NO_PASSPORT},
     {0},
 };
 
 static const sow_action actions[] = {
-    {"replay", "make a file again from its passport and compare", options, run_replay, "sow replay ticket/ticket.safetensors", SOW_ACTION_COMPUTES},
+    {"replay", "make a file again from its passport and compare", options, run_replay,
+     "sow replay ticket/ticket.safetensors", SOW_ACTION_COMPUTES},
     {0},
 };
 
 const sow_method sow_verb_replay = {
-    .name = "replay", .family = "commands", .summary = "make a file again from its passport and compare it bit by bit", .actions = actions,
+    .name = "replay",
+    .family = "commands",
+    .summary = "make a file again from its passport and compare it bit by bit",
+    .actions = actions,
 };

@@ -10,8 +10,8 @@ static sow_status list_studies(sow_call *call) {
     json_t *rows = json_array();
     if (json_object_set_new(call->result, "studies", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
     for (const sow_study *const *s = cli_studies; *s; s++) {
-        json_t *row = json_pack("{s:s,s:s,s:s*,s:s*,s:s*,s:s*}", "name", (*s)->name, "summary", (*s)->summary, "smoke", (*s)->time[0], "small",
-                                (*s)->time[1], "full", (*s)->time[2], "data", (*s)->data_help);
+        json_t *row = json_pack("{s:s,s:s,s:s*,s:s*,s:s*,s:s*}", "name", (*s)->name, "summary", (*s)->summary, "smoke",
+                                (*s)->time[0], "small", (*s)->time[1], "full", (*s)->time[2], "data", (*s)->data_help);
         if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
     }
     return SOW_OK;
@@ -26,8 +26,11 @@ static sow_scale_kind scale_of(const char *name) {
 static sow_status set_up(sow_call *call, const sow_study *study, sow_study_call *out) {
     const char *scale = sow_text(call, "scale"), *folder = sow_text(call, "out");
     uint64_t *seeds;
-    *out = (sow_study_call){.scale = scale_of(scale), .data = sow_text(call, "data"), .resume = sow_flag(call, "resume"),
-                            .slots = (int)sow_int(call, "slots"), .arena = call->arena};
+    *out = (sow_study_call){.scale = scale_of(scale),
+                            .data = sow_text(call, "data"),
+                            .resume = sow_flag(call, "resume"),
+                            .slots = (int)sow_int(call, "slots"),
+                            .arena = call->arena};
     const char *text = sow_given(call, "seeds") ? sow_text(call, "seeds") : study->seeds[out->scale];
     SOW_TRY(sow_seeds_parse(call->arena, text, &seeds, &out->seed_count));
     out->seeds = seeds;
@@ -60,7 +63,9 @@ static sow_status run_study(sow_call *call) {
     if (!run.resume && sow_path_exists(run.folder))
         return sow_fail(SOW_E_EXISTS, "%s exists already; --resume goes on with it, -o DIR begins another", run.folder);
     SOW_TRY(sow_make_folder(run.folder));
-    if (study->time[run.scale]) sow_note("%s, %s: about %s on two cores, %d seeds, in %s", study->name, sow_text(call, "scale"), study->time[run.scale], run.seed_count, run.folder);
+    if (study->time[run.scale])
+        sow_note("%s, %s: about %s on two cores, %d seeds, in %s", study->name, sow_text(call, "scale"),
+                 study->time[run.scale], run.seed_count, run.folder);
     SOW_TRY(study->run(&run));
     return conclude(call, study, &run);
 }
@@ -70,7 +75,8 @@ static const sow_option options[] = {
     SOW_OPTION_CHOICE("scale", "small", "smoke|small|full", "seconds, minutes or hours"),
     {"seeds", 0, SOW_TYPE_SEEDS, NULL, 0, 0, NULL, NULL, "like 1:5,9; default: the study's own", 0},
     SOW_OPTION_TEXT("data", NULL, "another data set, of those that the study knows"),
-    {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core", SOW_OPTION_NO_PASSPORT},
+    {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core",
+     SOW_OPTION_NO_PASSPORT},
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default study-NAME-SCALE", SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_RESUME,
     {0},
@@ -82,5 +88,8 @@ static const sow_action actions[] = {
 };
 
 const sow_method sow_verb_study = {
-    .name = "study", .family = "commands", .summary = "run a paper's own experiment; exit status 0 only if it is confirmed", .actions = actions,
+    .name = "study",
+    .family = "commands",
+    .summary = "run a paper's own experiment; exit status 0 only if it is confirmed",
+    .actions = actions,
 };

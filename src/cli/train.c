@@ -26,13 +26,16 @@ typedef struct job {
 /* ---- options ---- */
 
 static const sow_option options[] = {
-    {"arch", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "network: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)", SOW_OPTION_REQUIRED},
+    {"arch", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL,
+     "network: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)", SOW_OPTION_REQUIRED},
     {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "fashion-mnist, mnist, a folder of IDX files, CIFAR batches or images, x.npy,y.npy, or a CSV", SOW_OPTION_REQUIRED},
+     "fashion-mnist, mnist, a folder of IDX files, CIFAR batches or images, x.npy,y.npy, or a CSV",
+     SOW_OPTION_REQUIRED},
     SOW_OPTION_PATH("start", NULL, "initial weights (safetensors); default: --scheme with --seed"),
     SOW_OPTION_PATH("mask", NULL, "mask (safetensors, U8, 1 keeps); default: START.mask.safetensors if it is there"),
     SOW_OPTION_FLAG("dense", "train without the mask that lies beside the start"),
-    SOW_OPTION_TEXT("scheme", "torch-default", "initialisation where no --start is given: kaiming-uniform, normal:sd=0.02 ..."),
+    SOW_OPTION_TEXT("scheme", "torch-default",
+                    "initialisation where no --start is given: kaiming-uniform, normal:sd=0.02 ..."),
     SOW_OPTION_CHOICE("optimizer", "sgd", "sgd|adam|adamw", "update rule"),
     SOW_OPTION_REAL("lr", NULL, 0, 1e6, "learning rate; default 0.1 for sgd, 0.001 for adam and adamw"),
     SOW_OPTION_REAL("momentum", "0", 0, 0.9999, "of sgd"),
@@ -40,26 +43,38 @@ static const sow_option options[] = {
     SOW_OPTION_REAL("weight-decay", "0", 0, 1e3, "added to the gradient; decoupled for adamw"),
     {"batch", 0, SOW_TYPE_INT, "128", 1, 1 << 20, NULL, "examples", "size of a batch", 0},
     {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "length of the training", SOW_OPTION_REQUIRED},
-    SOW_OPTION_TEXT("schedule", "constant", "of the rate: constant, multistep:20000,25000[:0.1], cosine[:min], each after warmup:K+ if wanted"),
+    SOW_OPTION_TEXT("schedule", "constant",
+                    "of the rate: constant, multistep:20000,25000[:0.1], cosine[:min], each after warmup:K+ if wanted"),
     SOW_OPTION_TEXT("augment", "none", "none, flip, crop or flip,crop"),
     SOW_OPTION_REAL("dropout", "0", 0, 0.999, "share of hidden units dropped"),
     SOW_OPTION_SEED,
-    {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part and --limit's subset", 0},
-    {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation; default: 5,000 or a tenth, whichever is less", 0},
+    {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL,
+     "chooses the validation part and --limit's subset", 0},
+    {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples",
+     "split off for validation; default: 5,000 or a tenth, whichever is less", 0},
     SOW_OPTION_PATH("test", NULL, "where the test part lies, if not with the data"),
     {"limit", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "examples", "train on a random subset of this size; 0: all", 0},
     SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
-    SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs; default: unit for IDX and tables, channel for CIFAR and images"),
+    SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none",
+                      "of inputs; default: unit for IDX and tables, channel for CIFAR and images"),
     SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have"),
     SOW_OPTION_INT("classes", NULL, 1, 1e6, "classes that the data must have"),
-    {"evaluate-every", 0, SOW_TYPE_INT, "100", 0, 1e12, NULL, "steps", "between evaluations; 0: only first and last", SOW_OPTION_NO_PASSPORT},
-    {"test-at-best", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "test only where the validation loss is a new minimum, and at the end", SOW_OPTION_NO_PASSPORT},
-    {"checkpoint-every", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps", "between checkpoints in the run folder; 0: none", SOW_OPTION_NO_PASSPORT},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "run folder: final.safetensors, curve.csv, run.json, checkpoint.safetensors", SOW_OPTION_NO_PASSPORT},
-    {"out-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the trained weights to this file", SOW_OPTION_NO_PASSPORT},
-    {"save-step", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "steps", "after which --save-state is written; 0: before the first", SOW_OPTION_NO_PASSPORT},
-    {"save-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the weights of that step to this file, to rewind to", SOW_OPTION_NO_PASSPORT},
-    {"records", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "print each evaluation as a JSON line, and no result: the contract of trainers", SOW_OPTION_NO_PASSPORT},
+    {"evaluate-every", 0, SOW_TYPE_INT, "100", 0, 1e12, NULL, "steps", "between evaluations; 0: only first and last",
+     SOW_OPTION_NO_PASSPORT},
+    {"test-at-best", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
+     "test only where the validation loss is a new minimum, and at the end", SOW_OPTION_NO_PASSPORT},
+    {"checkpoint-every", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps", "between checkpoints in the run folder; 0: none",
+     SOW_OPTION_NO_PASSPORT},
+    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL,
+     "run folder: final.safetensors, curve.csv, run.json, checkpoint.safetensors", SOW_OPTION_NO_PASSPORT},
+    {"out-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the trained weights to this file",
+     SOW_OPTION_NO_PASSPORT},
+    {"save-step", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "steps",
+     "after which --save-state is written; 0: before the first", SOW_OPTION_NO_PASSPORT},
+    {"save-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL,
+     "write the weights of that step to this file, to rewind to", SOW_OPTION_NO_PASSPORT},
+    {"records", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
+     "print each evaluation as a JSON line, and no result: the contract of trainers", SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_RESUME,
     SOW_OPTION_FORCE,
     {0},
@@ -88,9 +103,15 @@ static sow_status read_training(job *j) {
     sow_call *call = j->call;
     sow_training *t = &j->training;
     *t = (sow_training){
-        .steps = sow_int(call, "steps"), .batch = sow_int(call, "batch"), .evaluate_every = sow_int(call, "evaluate-every"),
-        .test_at_best = sow_flag(call, "test-at-best"), .seed = (uint64_t)sow_int(call, "seed"), .folder = j->folder,
-        .checkpoint_every = sow_int(call, "checkpoint-every"), .resume = sow_flag(call, "resume"), .user = j,
+        .steps = sow_int(call, "steps"),
+        .batch = sow_int(call, "batch"),
+        .evaluate_every = sow_int(call, "evaluate-every"),
+        .test_at_best = sow_flag(call, "test-at-best"),
+        .seed = (uint64_t)sow_int(call, "seed"),
+        .folder = j->folder,
+        .checkpoint_every = sow_int(call, "checkpoint-every"),
+        .resume = sow_flag(call, "resume"),
+        .user = j,
     };
     SOW_TRY(sow_optimizer_parse(sow_text(call, "optimizer"), &t->optimizer.kind));
     if (!sow_given(call, "lr")) resolve(call, "lr", t->optimizer.kind == SOW_SGD ? "0.1" : "0.001");
@@ -99,19 +120,25 @@ static sow_status read_training(job *j) {
     t->optimizer.nesterov = sow_flag(call, "nesterov");
     t->optimizer.weight_decay = sow_real(call, "weight-decay");
     if (t->optimizer.kind != SOW_SGD && (t->optimizer.momentum > 0 || t->optimizer.nesterov))
-        return sow_fail(SOW_E_ARGUMENT, "--momentum and --nesterov belong to --optimizer sgd, not to %s", sow_text(call, "optimizer"));
-    if (t->optimizer.nesterov && t->optimizer.momentum == 0) return sow_fail(SOW_E_ARGUMENT, "--nesterov needs --momentum");
+        return sow_fail(SOW_E_ARGUMENT, "--momentum and --nesterov belong to --optimizer sgd, not to %s",
+                        sow_text(call, "optimizer"));
+    if (t->optimizer.nesterov && t->optimizer.momentum == 0)
+        return sow_fail(SOW_E_ARGUMENT, "--nesterov needs --momentum");
     SOW_TRY(sow_schedule_parse(sow_text(call, "schedule"), &t->schedule));
     return parse_augmentation(sow_text(call, "augment"), &t->augmentation);
 }
 
 static sow_status check_outputs(job *j) {
-    if (!j->folder && !j->out_state) return sow_fail(SOW_E_ARGUMENT, "missing -o (--out), the run folder, or --out-state, a file for the trained weights");
+    if (!j->folder && !j->out_state)
+        return sow_fail(SOW_E_ARGUMENT,
+                        "missing -o (--out), the run folder, or --out-state, a file for the trained weights");
     if (!j->folder && (j->training.resume || j->training.checkpoint_every > 0))
         return sow_fail(SOW_E_ARGUMENT, "--resume and --checkpoint-every need a run folder (-o)");
-    if ((j->save_step >= 0) != (j->save_state != NULL)) return sow_fail(SOW_E_ARGUMENT, "--save-step and --save-state belong together");
+    if ((j->save_step >= 0) != (j->save_state != NULL))
+        return sow_fail(SOW_E_ARGUMENT, "--save-step and --save-state belong together");
     if (j->save_step > j->training.steps)
-        return sow_fail(SOW_E_ARGUMENT, "--save-step: found %lld, expected at most --steps %lld", (long long)j->save_step, (long long)j->training.steps);
+        return sow_fail(SOW_E_ARGUMENT, "--save-step: found %lld, expected at most --steps %lld",
+                        (long long)j->save_step, (long long)j->training.steps);
     if (j->save_state) SOW_TRY(sow_check_output(j->call, j->save_state));
     if (j->folder) SOW_TRY(sow_check_output(j->call, j->folder));
     return j->out_state ? sow_check_output(j->call, j->out_state) : SOW_OK;
@@ -122,17 +149,24 @@ static sow_status check_outputs(job *j) {
 static sow_status open_data(job *j) {
     sow_call *call = j->call;
     sow_data_options how = {
-        .test = sow_text(call, "test"), .limit = sow_int(call, "limit"), .validation = sow_text(call, "val") ? sow_int(call, "val") : -1,
-        .data_seed = (uint64_t)sow_int(call, "data-seed"), .label = sow_text(call, "label"), .normalisation = sow_text(call, "normalisation"),
+        .test = sow_text(call, "test"),
+        .limit = sow_int(call, "limit"),
+        .validation = sow_text(call, "val") ? sow_int(call, "val") : -1,
+        .data_seed = (uint64_t)sow_int(call, "data-seed"),
+        .label = sow_text(call, "label"),
+        .normalisation = sow_text(call, "normalisation"),
     };
     sow_geometry asked;
     SOW_TRY(cli_geometry(call, &asked));
     SOW_TRY(sow_data_open(sow_text(call, "data"), &how, &j->data));
     const sow_geometry *g = &j->data->geometry;
-    bool fits = asked.channels == 0 || (asked.channels == g->channels && asked.height == g->height && asked.width == g->width);
+    bool fits = asked.channels == 0 ||
+                (asked.channels == g->channels && asked.height == g->height && asked.width == g->width);
     if (!fits || (asked.classes && asked.classes != g->classes))
-        return sow_fail(SOW_E_SHAPE, "%s has inputs of %lldx%lldx%lld and %lld classes, which is not what --input and --classes ask for", j->data->name,
-                        (long long)g->channels, (long long)g->height, (long long)g->width, (long long)g->classes);
+        return sow_fail(
+            SOW_E_SHAPE,
+            "%s has inputs of %lldx%lldx%lld and %lld classes, which is not what --input and --classes ask for",
+            j->data->name, (long long)g->channels, (long long)g->height, (long long)g->width, (long long)g->classes);
     return SOW_OK;
 }
 
@@ -155,7 +189,8 @@ static sow_status choose_mask(job *j) {
     const char *given = sow_text(j->call, "mask"), *start = sow_text(j->call, "start");
     size_t length = start ? strlen(start) : 0, ending = strlen(".safetensors");
     if (given && sow_flag(j->call, "dense")) return sow_fail(SOW_E_ARGUMENT, "--mask and --dense exclude each other");
-    if (given || sow_flag(j->call, "dense") || length <= ending || strcmp(start + length - ending, ".safetensors") != 0) return SOW_OK;
+    if (given || sow_flag(j->call, "dense") || length <= ending || strcmp(start + length - ending, ".safetensors") != 0)
+        return SOW_OK;
     const char *beside = sow_arena_format(j->call->arena, "%.*s.mask.safetensors", (int)(length - ending), start);
     if (!beside) return SOW_E_MEMORY;
     if (!sow_path_exists(beside)) return SOW_OK;
@@ -190,11 +225,15 @@ static sow_status prepare(job *j) {
 /* ---- records and files ---- */
 
 /* The evaluation's numbers by the names that records, tables and reports use; NaN: not measured. */
-typedef struct number { const char *name; double value; } number;
+typedef struct number {
+    const char *name;
+    double value;
+} number;
 enum { NUMBERS = 6 };
 static void numbers_of(const sow_evaluation *e, number out[NUMBERS]) {
-    const number all[NUMBERS] = {{"train_loss", e->train_loss}, {"train_accuracy", e->train_accuracy}, {"val_loss", e->validation_loss},
-                                 {"val_accuracy", e->validation_accuracy}, {"test_loss", e->test_loss}, {"test_accuracy", e->test_accuracy}};
+    const number all[NUMBERS] = {{"train_loss", e->train_loss},    {"train_accuracy", e->train_accuracy},
+                                 {"val_loss", e->validation_loss}, {"val_accuracy", e->validation_accuracy},
+                                 {"test_loss", e->test_loss},      {"test_accuracy", e->test_accuracy}};
     memcpy(out, all, sizeof all);
 }
 
@@ -251,17 +290,19 @@ static sow_status describe(job *j) {
     failed |= json_object_set_new(result, "weights", json_integer(weights));
     failed |= json_object_set_new(result, "kept", json_integer(kept));
     if (j->data->validation.count > 0)
-        failed |= json_object_set_new(result, "early_stop", evaluation_json(&t->curve[sow_early_stop(t->curve, t->evaluations)]));
+        failed |= json_object_set_new(result, "early_stop",
+                                      evaluation_json(&t->curve[sow_early_stop(t->curve, t->evaluations)]));
     failed |= json_object_set_new(result, "final", evaluation_json(last));
     return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 
 static sow_status write_report(job *j, const char *passport) {
     char *path = sow_path_join(j->call->arena, j->folder, "run.json"), *text;
-    json_t *report = json_deep_copy(j->call->result), *made_by = json_loads(passport, 0, NULL);
-    if (!path || !report || json_object_set_new(report, "passport", made_by)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    json_t *report = json_deep_copy(j->call->result);
+    bool failed = json_object_set_new(report, "passport", json_loads(passport, 0, NULL)) != 0 || !path;
     json_object_del(report, "files");
-    sow_status status = sow_json_text(j->call->arena, report, SOW_JSON_PRETTY, &text);
+    sow_status status = failed ? sow_fail(SOW_E_MEMORY, "out of memory")
+                               : sow_json_text(j->call->arena, report, SOW_JSON_PRETTY, &text);
     json_decref(report);
     if (!status) status = sow_write_file(path, text, strlen(text));
     return status ? status : sow_wrote(j->call, path);
@@ -274,7 +315,8 @@ static sow_status write_state(job *j, const char *path, const char *passport) {
 
 static sow_status write_files(job *j) {
     const char *passport, *test = sow_text(j->call, "test");
-    sow_input extra[2] = {{.option = "data", .name = j->data->name}, {.option = "test", .name = test ? sow_path_name(test) : NULL}};
+    sow_input extra[2] = {{.option = "data", .name = j->data->name},
+                          {.option = "test", .name = test ? sow_path_name(test) : NULL}};
     memcpy(extra[0].sha256, j->data->sha256, sizeof extra[0].sha256);
     memcpy(extra[1].sha256, j->data->sha256, sizeof extra[1].sha256);
     SOW_TRY(sow_passport(j->call, "final.safetensors", extra, test ? 2 : 1, &passport));
@@ -320,8 +362,12 @@ static sow_status train(job *j) {
 
 static sow_status run_train(sow_call *call) {
     job j = {
-        .call = call, .folder = sow_text(call, "out"), .out_state = sow_text(call, "out-state"), .records = sow_flag(call, "records"),
-        .save_state = sow_text(call, "save-state"), .save_step = sow_text(call, "save-step") ? sow_int(call, "save-step") : -1,
+        .call = call,
+        .folder = sow_text(call, "out"),
+        .out_state = sow_text(call, "out-state"),
+        .records = sow_flag(call, "records"),
+        .save_state = sow_text(call, "save-state"),
+        .save_step = sow_text(call, "save-step") ? sow_int(call, "save-step") : -1,
     };
     sow_status status = train(&j);
     sow_model_free(j.model);
@@ -331,10 +377,14 @@ static sow_status run_train(sow_call *call) {
 
 static const sow_action actions[] = {
     {"train", "train a network", options, run_train,
-     "sow train --arch lenet300 --data fashion-mnist --optimizer adam --lr 0.0012 --batch 60 --steps 5000 --seed 1 -o run/", SOW_ACTION_COMPUTES},
+     "sow train --arch lenet300 --data fashion-mnist --optimizer adam --lr 0.0012 --batch 60 --steps 5000 --seed 1 -o run/",
+     SOW_ACTION_COMPUTES},
     {0},
 };
 
 const sow_method sow_verb_train = {
-    .name = "train", .family = "commands", .summary = "train a network with the built-in trainer, from a start and under a mask", .actions = actions,
+    .name = "train",
+    .family = "commands",
+    .summary = "train a network with the built-in trainer, from a start and under a mask",
+    .actions = actions,
 };

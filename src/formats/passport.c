@@ -10,7 +10,11 @@
 #include "sow/safetensors.h"
 #include "sow/sow.h"
 
-enum { FOLDER_FILES_MAX = 100000, FOLDER_DEPTH_MAX = 16, GRANDPARENTS_MAX = 16384 /* bytes of a parent that keeps its parents */ };
+enum {
+    FOLDER_FILES_MAX = 100000,
+    FOLDER_DEPTH_MAX = 16,
+    GRANDPARENTS_MAX = 16384 /* bytes of a parent that keeps its parents */
+};
 
 /* The hash of an input, kept so that a call that writes many files reads its inputs once. */
 struct sow_hashed {
@@ -47,9 +51,11 @@ static sow_status hash_level(walk *w, const char *root, json_t *lines) {
         char *path = sow_path_join(w->arena, folder, names[i]);
         char *relative = *below ? sow_path_join(w->arena, below, names[i]) : names[i];
         if (!path || !relative) return SOW_E_MEMORY;
-        if (++w->files > FOLDER_FILES_MAX) return sow_fail(SOW_E_RANGE, "%s: more than %d files", root, FOLDER_FILES_MAX);
+        if (++w->files > FOLDER_FILES_MAX)
+            return sow_fail(SOW_E_RANGE, "%s: more than %d files", root, FOLDER_FILES_MAX);
         if (sow_is_folder(path)) {
-            if (depth == FOLDER_DEPTH_MAX) return sow_fail(SOW_E_RANGE, "%s: nested more than %d deep", path, FOLDER_DEPTH_MAX);
+            if (depth == FOLDER_DEPTH_MAX)
+                return sow_fail(SOW_E_RANGE, "%s: nested more than %d deep", path, FOLDER_DEPTH_MAX);
             w->folders[w->waiting] = relative;
             w->depths[w->waiting++] = depth + 1;
             continue;
@@ -198,7 +204,8 @@ static sow_status add_input(json_t *inputs, const char *option, const char *name
 static sow_status add_inputs(const sow_call *call, const sow_input *extra, int count, json_t *passport) {
     json_t *inputs = json_array(), *parents = json_array(), *parent;
     char hex[65], *name;
-    if (json_object_set_new(passport, "inputs", inputs) || json_object_set_new(passport, "parents", parents)) return no_memory();
+    if (json_object_set_new(passport, "inputs", inputs) | json_object_set_new(passport, "parents", parents))
+        return no_memory();
     for (int i = 0; call->action->options[i].name; i++) {
         const sow_option *option = &call->action->options[i];
         const char *path = call->values[i];
@@ -214,7 +221,8 @@ static sow_status add_inputs(const sow_call *call, const sow_input *extra, int c
     return SOW_OK;
 }
 
-static sow_status fill(const sow_call *call, const char *file, const sow_input *extra, int count, json_t *passport, const char **out) {
+static sow_status fill(const sow_call *call, const char *file, const sow_input *extra, int count, json_t *passport,
+                       const char **out) {
     char *text;
     if (json_object_set_new(passport, "sow", json_string(SOW_VERSION)) ||
         json_object_set_new(passport, "method", json_string(call->method->name)) ||

@@ -34,6 +34,11 @@ expect_message 1 '^sow inspect: nowhere: no such file' 'a missing file is a fail
 json 'list --json is JSON' "$SOW" list --json
 json 'list --arch --json is JSON' "$SOW" list --arch conv2 --json
 json 'study --json is JSON' "$SOW" study --json
+json 'fetch --json is JSON' "$SOW" fetch --json
+expect_message 2 "no study 'lotery-ticket'; did you mean lottery-ticket" 'a wrong study gets the nearest right one' "$SOW" study lotery-ticket
+mkdir study-lottery-ticket-smoke
+expect_message 1 'exists already; --resume goes on with it' 'an existing study is not begun again' "$SOW" study lottery-ticket --scale smoke
+expect_message 2 "\-\-seeds: found '5:1'" 'wrong seeds are shown' "$SOW" study lottery-ticket --scale smoke --seeds 5:1 -o x
 run "$SOW" inspect nowhere --json
 cp "$out" out.json
 expect_output '"status": "not-found"' 'a failure under --json is JSON too' cat out.json

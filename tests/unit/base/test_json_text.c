@@ -50,7 +50,8 @@ static void pretty_text_has_one_value_a_line(void **state) {
 }
 
 static void a_text_reads_back_equal(void **state) {
-    json_t *value = json_pack("{s:f,s:b,s:n,s:s,s:I}", "r", 1.0 / 3, "t", 1, "n", "s", "x\"\n", "i", (json_int_t)-5), *again;
+    json_t *value = json_pack("{s:f,s:b,s:n,s:s,s:I}", "r", 1.0 / 3, "t", 1, "n", "s", "x\"\n", "i", (json_int_t)-5),
+           *again;
     char *text;
     assert_int_equal(sow_json_text(arena, value, SOW_JSON_SORTED | SOW_JSON_PRETTY, &text), SOW_OK);
     again = json_loads(text, 0, NULL);
@@ -73,9 +74,12 @@ static void deep_nesting_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reals_are_as_short_as_they_can_be), cmocka_unit_test(keys_are_sorted_only_when_asked),
-        cmocka_unit_test(strings_are_escaped), cmocka_unit_test(pretty_text_has_one_value_a_line),
-        cmocka_unit_test(a_text_reads_back_equal), cmocka_unit_test(deep_nesting_is_refused),
+        cmocka_unit_test(reals_are_as_short_as_they_can_be),
+        cmocka_unit_test(keys_are_sorted_only_when_asked),
+        cmocka_unit_test(strings_are_escaped),
+        cmocka_unit_test(pretty_text_has_one_value_a_line),
+        cmocka_unit_test(a_text_reads_back_equal),
+        cmocka_unit_test(deep_nesting_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

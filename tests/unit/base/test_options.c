@@ -173,12 +173,18 @@ static void seeds_are_ranges_with_both_ends(void **state) {
 }
 
 static void bad_seeds_are_refused(void **state) {
-    static const char *const bad[] = {"", "a", "1:", ":3", "3:1", "1,,2", "1-3", "-1", "+1", "1:2:3", "1,", "9007199254740992",
+    static const char *const bad[] = {"",         "a",
+                                      "1:",       ":3",
+                                      "3:1",      "1,,2",
+                                      "1-3",      "-1",
+                                      "+1",       "1:2:3",
+                                      "1,",       "9007199254740992",
                                       "0:100000", "18446744073709551616"};
     uint64_t *seeds;
     int count;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        if (sow_seeds_parse(call.arena, bad[i], &seeds, &count) != SOW_E_ARGUMENT) fail_msg("'%s' was accepted", bad[i]);
+        if (sow_seeds_parse(call.arena, bad[i], &seeds, &count) != SOW_E_ARGUMENT)
+            fail_msg("'%s' was accepted", bad[i]);
 }
 
 static void an_existing_output_needs_force(void **state) {
@@ -204,14 +210,34 @@ static void written_files_are_listed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(values_are_read_in_every_spelling), TEST(defaults_fill_in_and_are_not_given), TEST(lists_collect_in_order),
-        TEST(common_options_are_known_everywhere), TEST(help_needs_nothing_else), TEST(words_behind_two_dashes_are_arguments),
-        TEST(an_unknown_option_names_the_nearest), TEST(far_options_name_help), TEST(numbers_are_checked),
-        TEST(large_numbers_are_refused), TEST(seeds_from_high_to_low_are_refused), TEST(half_numbers_are_refused), TEST(huge_numbers_are_refused), TEST(nan_is_no_number), TEST(infinity_is_no_number),
-        TEST(choices_are_checked), TEST(a_missing_output_is_named), TEST(a_missing_value_is_named), TEST(an_option_is_no_value),
-        TEST(twice_is_refused), TEST(extra_arguments_are_refused), TEST(flags_take_true_and_false_only),
-        TEST(a_flag_can_be_switched_off), TEST(seeds_are_ranges_with_both_ends), TEST(bad_seeds_are_refused),
-        TEST(an_existing_output_needs_force), TEST(force_allows_an_existing_output), TEST(written_files_are_listed),
+        TEST(values_are_read_in_every_spelling),
+        TEST(defaults_fill_in_and_are_not_given),
+        TEST(lists_collect_in_order),
+        TEST(common_options_are_known_everywhere),
+        TEST(help_needs_nothing_else),
+        TEST(words_behind_two_dashes_are_arguments),
+        TEST(an_unknown_option_names_the_nearest),
+        TEST(far_options_name_help),
+        TEST(numbers_are_checked),
+        TEST(large_numbers_are_refused),
+        TEST(seeds_from_high_to_low_are_refused),
+        TEST(half_numbers_are_refused),
+        TEST(huge_numbers_are_refused),
+        TEST(nan_is_no_number),
+        TEST(infinity_is_no_number),
+        TEST(choices_are_checked),
+        TEST(a_missing_output_is_named),
+        TEST(a_missing_value_is_named),
+        TEST(an_option_is_no_value),
+        TEST(twice_is_refused),
+        TEST(extra_arguments_are_refused),
+        TEST(flags_take_true_and_false_only),
+        TEST(a_flag_can_be_switched_off),
+        TEST(seeds_are_ranges_with_both_ends),
+        TEST(bad_seeds_are_refused),
+        TEST(an_existing_output_needs_force),
+        TEST(force_allows_an_existing_output),
+        TEST(written_files_are_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,8 +42,9 @@ static int tear_down(void **state) {
     return 0;
 }
 
-#define PARSE(...)                                                                                                  \
-    assert_int_equal(sow_parse(&call, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), (const char *[]){__VA_ARGS__}), \
+#define PARSE(...)                                                                                   \
+    assert_int_equal(sow_parse(&call, (int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)), \
+                               (const char *[]){__VA_ARGS__}),                                       \
                      SOW_OK)
 
 static const char *make(const char *file, const sow_input *extra, int count) {
@@ -151,8 +152,9 @@ static void parents_are_the_passports_of_inputs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(options_are_resolved_and_typed), TEST(what_does_not_determine_values_is_left_out), TEST(the_same_call_gives_the_same_text),
-        TEST(inputs_stand_by_base_name_and_hash), TEST(an_extra_input_stands_for_its_option), TEST(a_missing_input_is_an_error),
+        TEST(options_are_resolved_and_typed),           TEST(what_does_not_determine_values_is_left_out),
+        TEST(the_same_call_gives_the_same_text),        TEST(inputs_stand_by_base_name_and_hash),
+        TEST(an_extra_input_stands_for_its_option),     TEST(a_missing_input_is_an_error),
         TEST(a_folder_hash_follows_names_and_contents), TEST(parents_are_the_passports_of_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
