@@ -53,10 +53,10 @@ static void refused(const char *name, const char *from, sow_status expected, con
 
 /* A package client of our own making, found before the machine's. */
 static void client(const char *name, const char *script) {
-    char text[1024];
+    char text[512], inside[64];
     sow_make_folder(at("bin"));
-    snprintf(text, sizeof text, "bin/%s", name);
-    const char *path = at(text);
+    snprintf(inside, sizeof inside, "bin/%s", name);
+    const char *path = at(inside);
     snprintf(text, sizeof text, "#!/bin/sh\n%s\n", script);
     assert_int_equal(sow_write_file(path, text, strlen(text)), SOW_OK);
     assert_int_equal(chmod(path, 0755), 0);
