@@ -1,5 +1,4 @@
 /* The method table: from it come commands, help, manual pages, completion, `sow list` and the documentation's tables. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -120,20 +119,8 @@ sow_status cli_run(sow_call *call) {
 }
 
 sow_status cli_geometry(const sow_call *call, sow_geometry *out) {
-    const char *text = sow_text(call, "input"), *at = text;
-    int64_t sizes[3] = {0};
-    for (int d = 0; text && d < 3; d++) {
-        char *behind;
-        sizes[d] = strtoll(at, &behind, 10);
-        bool ended = d < 2 ? *behind == 'x' : *behind == 0;
-        if (behind == at || !ended || sizes[d] < 1 || sizes[d] > 1 << 20)
-            return sow_fail(SOW_E_ARGUMENT, "--input: found '%s', expected channels x height x width like 3x32x32",
-                            text);
-        at = behind + 1;
-    }
-    *out = (sow_geometry){
-        .channels = sizes[0], .height = sizes[1], .width = sizes[2], .classes = sow_int(call, "classes")};
-    return SOW_OK;
+    sow_status status = sow_geometry_parse(sow_text(call, "input"), sow_int(call, "classes"), out);
+    return status == SOW_OK ? SOW_OK : sow_fail_in(status, "--input");
 }
 
 sow_status cli_model(const char *arch, const sow_geometry *geometry, sow_model **out) {

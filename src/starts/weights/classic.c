@@ -192,8 +192,7 @@ static sow_status check_options(const job *j) {
 static sow_status open_model(job *j) {
     sow_call *call = j->call;
     sow_geometry geometry;
-    sow_status status = sow_geometry_parse(sow_text(call, "input"),
-                                           sow_given(call, "classes") ? sow_int(call, "classes") : 0, &geometry);
+    sow_status status = sow_geometry_parse(sow_text(call, "input"), sow_int(call, "classes"), &geometry);
     if (status != SOW_OK) return sow_fail_in(status, "--input");
     if (sow_text(call, "data")) {
         SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
@@ -324,8 +323,8 @@ static sow_status report_all(job *j) {
     if (j->layer_count > 0) SOW_TRY(report_layers(j));
     SOW_TRY(sow_wrote(call, sow_text(call, "out")));
     const char *arch = sow_text(call, "arch"), *out = sow_text(call, "out"), *data = sow_text(call, "data");
-    char *next = arch ? sow_arena_format(call->arena, "sow train --arch %s --data %s --start %s --steps 1000 -o run/", arch,
-                                         data ? data : "fashion-mnist", out)
+    char *next = arch ? sow_arena_format(call->arena, "sow train --arch %s --data %s --start %s --steps 1000 -o run/",
+                                         arch, data ? data : "fashion-mnist", out)
                       : sow_arena_format(call->arena, "sow inspect %s", out);
     if (!next) return SOW_E_MEMORY;
     return json_object_set_new(call->result, "next", json_string(next)) ? no_memory() : SOW_OK;
