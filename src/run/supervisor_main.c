@@ -62,6 +62,7 @@ static void start_trainer(const char *command, rlim_t memory) {
         _exit(126);
     }
     setpgid(0, 0);
+    tell('P', (int)getpid()); /* before the command begins: should it kill us, sow knows whom to kill */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -132,7 +133,6 @@ int main(int argc, char **argv) {
     }
     if (trainer == 0) start_trainer(argv[2], (rlim_t)strtoull(argv[1], NULL, 10));
     setpgid(trainer, trainer); /* here too: whoever is first, the group is there before it is signalled */
-    tell('P', (int)trainer);
     close(1); /* so that the pipe ends with the trainer */
     supervise(signals);
     return 0;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sow/file.h"
@@ -167,12 +168,18 @@ sow_status sow_trainer_hear(sow_trainer *trainer) {
     return SOW_OK;
 }
 
+/* A supervisor that somebody killed left its group alone. SIGKILL takes a moment, and the cell's folder must be free then. */
+static void kill_group(pid_t group) {
+    enum { TRIES = 100 };
+    kill(-group, SIGKILL);
+    for (int i = 0; i < TRIES && kill(-group, 0) == 0; i++) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
 void sow_trainer_close(sow_trainer *trainer) {
     if (trainer->supervisor <= 0) return;
     close_if_open(trainer->output);
     close_if_open(trainer->socket); /* a supervisor that still lives kills its group at this */
-    /* Killed by somebody, the supervisor left the group alone. Its number is not free before all its members are gone. */
-    if (trainer->gone && !trainer->ended && trainer->group > 0) kill(-trainer->group, SIGKILL);
+    if (trainer->gone && !trainer->ended && trainer->group > 0) kill_group(trainer->group);
     while (waitpid(trainer->supervisor, NULL, 0) < 0 && errno == EINTR) {}
     *trainer = (sow_trainer){.socket = -1, .output = -1};
 }
