@@ -41,6 +41,11 @@ expect_same_tickets 'and ends with the same bits' ticket killed
 
 expect_ok 'strategy 2' find_small -o continued --strategy continued
 expect_differ 'finds another mask' ticket/ticket.mask.safetensors continued/ticket.mask.safetensors
+expect_ok 'rewinding to step 20' find_small -o rewound --rewind 20
+expect_output '^same bits: yes' 'writes theta_20, which is replayed' "$SOW" replay rewound/theta_20.safetensors
+expect_ok 'controls of a rewound ticket' lottery control --ticket rewound --kind random-mask -o late.safetensors
+expect_message 2 'has no \{rewind\}' 'a trainer of the user must be told where to' lottery find --start ticket/theta0.safetensors --rewind 5 \
+    --train 'cp {init} {out}' -o x
 expect_ok 'one-shot to a density' lottery find --arch mlp:64-30-20-5 --data synthetic:relmlp --steps 60 --target-density 0.2 --seed 4 -q -o oneshot
 expect_output '^1,564,2620,0\.215' 'prunes once: 384 + 120 + 60, the output layer at half the rate' cat oneshot/rounds.csv
 expect_ok 'the recipe of the authors, their own rule of cutting' lottery find --arch mlp:64-30-20-5 --data synthetic:relmlp --preset google --val 100 \

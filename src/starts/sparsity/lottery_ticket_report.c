@@ -164,7 +164,7 @@ static bool starts(const char *text, const char *with) {
 
 /* --force takes away what an earlier search left, and nothing else. */
 sow_status ticket_clear_folder(sow_arena *arena, const char *folder) {
-    static const char *const in_rounds[] = {"start.safetensors", "start.mask.safetensors", "final.safetensors", "log"};
+    static const char *const in_rounds[] = {"start.safetensors", "start.mask.safetensors", "final.safetensors", "rewind.safetensors", "log"};
     char **names;
     int64_t count;
     if (!sow_is_folder(folder)) return SOW_OK;

@@ -82,7 +82,7 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     search *s = user;
     int number = s->round->number;
     SOW_TRY(write_start(s));
-    const char *rewound = rewound_name(s), *mask = mask_name(s, number), *start = round_file(s, number, "start.safetensors"),
+    const char *rewound = round_file(s, number, "rewind.safetensors"), *mask = mask_name(s, number), *start = round_file(s, number, "start.safetensors"),
                *final = round_file(s, number, "final.safetensors");
     if (!rewound || !mask || !start || !final) return SOW_E_MEMORY;
     const sow_variable variables[] = {
@@ -116,7 +116,8 @@ static sow_status take_final(const search *s) {
     if (status == SOW_OK) status = ticket_check_zeros(s->weights, s->round->mask);
     if (status != SOW_OK) return status;
     if (!s->round->rewound) return SOW_OK;
-    path = in_folder(s, s->folder, rewound_name(s));
+    file = round_file(s, s->round->number, "rewind.safetensors");
+    path = file ? in_folder(s, s->folder, file) : NULL;
     return path ? sow_load_into(path, s->round->rewound) : SOW_E_MEMORY;
 }
 
@@ -156,6 +157,7 @@ static sow_status train(void *user, const sow_lottery_round *round, sow_state *w
     if (!cell.stage) return SOW_E_MEMORY;
     SOW_TRY(sow_run_cells(s->store, &runner, &cell, 1));
     SOW_TRY(take_final(s));
+    if (round->rewound) SOW_TRY(save(s, rewound_name(s), round->rewound));
     SOW_TRY(sow_store_curve(s->store, s->arena, &cell, &records, &count));
     s->scores[round->number] = ticket_score_of(records, count);
     return SOW_OK;

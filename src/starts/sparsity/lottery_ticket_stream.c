@@ -181,33 +181,26 @@ static sow_status put_masked(sow_tensor t, const uint8_t *keep, sow_safetensors_
     return SOW_OK;
 }
 
-static int by_entry_name(const void *a, const void *b) {
-    return strcmp((*(const sow_entry *const *)a)->name, (*(const sow_entry *const *)b)->name);
-}
-
-/* Writes all tensors of `from`, sorted by name, each masked by `mask` (may be NULL); `as_mask`: declared U8. */
+/* Writes all tensors of `from`, each masked by `mask` (may be NULL); `as_mask`: declared U8. */
 static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_state *mask, bool as_mask, const char *out,
                             const char *passport) {
     int64_t n = sow_state_count(from);
-    sow_entry **entries;
     const char **names;
     sow_tensor *described;
-    SOW_TRY(SOW_NEW(arena, entries, n + 1));
     SOW_TRY(SOW_NEW(arena, names, n + 1));
     SOW_TRY(SOW_NEW(arena, described, n + 1));
-    for (int64_t i = 0; i < n; i++) entries[i] = sow_state_entry(from, i);
-    qsort(entries, (size_t)n, sizeof *entries, by_entry_name);
     for (int64_t i = 0; i < n; i++) {
-        names[i] = entries[i]->name;
-        sow_tensor t = entries[i]->value;
-        described[i] = sow_tensor_of(NULL, as_mask ? SOW_U8 : t.dtype, t.rank, t.shape);
+        const sow_entry *entry = sow_state_entry(from, i);
+        names[i] = entry->name;
+        described[i] = sow_tensor_of(NULL, as_mask ? SOW_U8 : entry->value.dtype, entry->value.rank, entry->value.shape);
     }
+    SOW_TRY(sow_safetensors_sort(n, names, described));
     sow_safetensors_writer *writer;
     SOW_TRY(sow_safetensors_create(out, n, names, described, passport, &writer));
     for (int64_t i = 0; i < n; i++) {
         const sow_entry *m = mask ? sow_state_find(mask, names[i]) : NULL;
         sow_status status = sow_check_interrupt();
-        if (status == SOW_OK) status = put_masked(entries[i]->value, m ? m->value.data : NULL, writer);
+        if (status == SOW_OK) status = put_masked(sow_state_find(from, names[i])->value, m ? m->value.data : NULL, writer);
         if (status == SOW_OK) continue;
         sow_safetensors_abort(writer);
         return status;
