@@ -379,6 +379,9 @@ static void foreign_files_lose_weights_but_no_norms_embeddings_and_biases(void *
 static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state) {
     sow_state *w = lenet(), *start, *masks;
     const char *theta0 = path_of("theta0.safetensors"), *mask = path_of("m.safetensors"), *out = path_of("start.safetensors");
+    sow_entry *counter; /* of another size than the weights, and last by name */
+    assert_int_equal(sow_state_add(w, "norm.num_batches_tracked", SOW_I64, 0, NULL, &counter), SOW_OK);
+    sow_put(counter->value, 0, 7);
     assert_int_equal(sow_save_state(theta0, w, NULL), SOW_OK);
     sow_prune_spec spec = spec_of("fc1=0.9");
     assert_int_equal(sow_prune_file(arena, theta0, NULL, &spec, mask, NULL, NULL, NULL), SOW_OK);
@@ -388,6 +391,7 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
     const uint8_t *keep = sow_state_find(masks, "fc1.weight")->value.data;
     const uint32_t *was = sow_state_find(w, "fc1.weight")->value.data, *is = sow_state_find(start, "fc1.weight")->value.data;
     for (int64_t i = 0; i < 235200; i++) assert_int_equal(is[i], keep[i] ? was[i] : 0);
+    assert_true(sow_at(sow_state_find(start, "norm.num_batches_tracked")->value, 0) == 7);
     assert_memory_equal(sow_state_find(start, "fc2.weight")->value.data, sow_state_find(w, "fc2.weight")->value.data, 120000);
     sow_state_free(masks);
     sow_state_free(start);
