@@ -22,6 +22,7 @@ static uint8_t pixel(int64_t i, int64_t c, int64_t y, int64_t x) {
 }
 
 static made make(int64_t count, int64_t channels, int64_t height, int64_t width) {
+    static char name[] = "made";
     made m = {0};
     assert_int_equal(sow_arena_new(&m.set.arena), SOW_OK);
     m.set.count = count;
@@ -38,7 +39,7 @@ static made make(int64_t count, int64_t channels, int64_t height, int64_t width)
                 for (int64_t x = 0; x < width; x++) *out++ = pixel(i, c, y, x);
     }
     m.data.train.count = count;
-    m.data.name = (char[]){"made"};
+    m.data.name = name;
     m.data.geometry = m.set.geometry;
     for (int c = 0; c < 16; c++) m.data.mean[c] = 0.25f, m.data.sd[c] = 0.5f;
     return m;
