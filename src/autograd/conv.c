@@ -228,11 +228,29 @@ static sow_status run_cells(work *k, void (*cell)(void *, int64_t), const char *
     return failed ? sow_fail((sow_status)failed, "conv2d: oneDNN failed in %s", what) : SOW_OK;
 }
 
+typedef struct reordering {
+    sow_primitive *by;
+    void *data[2];
+    sow_status status;
+} reordering;
+
+static void reorder_cell(void *context, int64_t index) {
+    (void)index;
+    reordering *r = context;
+    r->status = sow_primitive_run(r->by, r->data);
+}
+
+/* As a cell: by itself the library would wake all threads for a microsecond's work. */
+static sow_status reorder(const plan *p, const void *from, void *to) {
+    reordering r = {p->reorder, {(void *)(uintptr_t)from, to}, SOW_OK};
+    sow_cells(1, reorder_cell, &r);
+    return r.status;
+}
+
 /* Weights in the order of a plan's primitives, in scratch memory. */
 static sow_status order_weights(sow_tape *t, const plan *p, const void *oihw, char **ordered) {
     *ordered = sow_scratch(t, p->weight_bytes);
-    if (!*ordered) return SOW_E_MEMORY;
-    return sow_primitive_run(p->reorder, (void *[]){(void *)(uintptr_t)oihw, *ordered});
+    return *ordered ? reorder(p, oihw, *ordered) : SOW_E_MEMORY;
 }
 
 static sow_status forward_f32(sow_tape *t, const shape *g, const plan *p, const void *x, const void *w, const void *b, void *y) {
@@ -274,7 +292,7 @@ static sow_status put_gradient(sow_tape *t, sow_var input, const float *from, co
     if (!grad.data) return SOW_E_MEMORY;
     float *plain = add ? sow_scratch(t, sow_bytes(grad)) : grad.data;
     if (!plain) return SOW_E_MEMORY;
-    if (reordered_by) SOW_TRY(sow_primitive_run(reordered_by->reorder, (void *[]){(void *)(uintptr_t)from, plain}));
+    if (reordered_by) SOW_TRY(reorder(reordered_by, from, plain));
     else memcpy(plain, from, sow_bytes(grad));
     if (add) add_to(grad.data, plain, sow_count(grad));
     return SOW_OK;

@@ -32,6 +32,8 @@ static int64_t cells_of(const batch_norm *a) {
 /* ---- kernels of one cell, a tile of channels at a time: loops of constant width stay in registers ---- */
 
 #define INLINE static inline __attribute__((always_inline))
+/* Without the pragma the compiler unrolls such short loops before it can make vectors of them. */
+#define FOR_LANES(j, width) _Pragma("omp simd") for (int j = 0; j < (width); j++)
 
 /* What one pass over rows reads and writes; NULL where absent. Arrays over channels: shift, scale, offset ... */
 typedef struct pass {
@@ -43,67 +45,91 @@ typedef struct pass {
     bool relu, add, add_skip;
 } pass;
 
+/* The tile's part of an array over channels. */
+INLINE void load(float to[TILE], const float *from, int64_t c0, int width) {
+    FOR_LANES(j, width) to[j] = from[c0 + j];
+}
+
+INLINE void add_sums(const pass *p, int64_t c0, int width, const float sum[TILE], const float product[TILE]) {
+    FOR_LANES(j, width) {
+        p->sum[c0 + j] += (double)sum[j];
+        p->product[c0 + j] += (double)product[j];
+    }
+}
+
 /* Sums of d and d*d with d = x - mean, where mean is any value near the channel's own. */
 INLINE void moments_tile(const pass *p, int64_t c0, int width) {
+    float mean[TILE];
+    load(mean, p->mean, c0, width);
     for (int64_t first = 0; first < p->rows; first += BLOCK) {
         int64_t last = first + BLOCK < p->rows ? first + BLOCK : p->rows;
         float sum[TILE] = {0}, square[TILE] = {0};
         for (int64_t r = first; r < last; r++) {
-            const float *x = p->x + r * p->c + c0;
-            for (int j = 0; j < width; j++) {
-                float d = x[j] - p->mean[c0 + j];
+            const float *restrict x = p->x + r * p->c + c0;
+            FOR_LANES(j, width) {
+                float d = x[j] - mean[j];
                 sum[j] += d;
                 square[j] += d * d;
             }
         }
-        for (int j = 0; j < width; j++) {
-            p->sum[c0 + j] += (double)sum[j];
-            p->product[c0 + j] += (double)square[j];
-        }
+        add_sums(p, c0, width, sum, square);
     }
 }
 
-/* out = (x - mean) * scale + offset (+ skip) (then ReLU) */
+/* out = (x - mean) * scale + offset (+ skip) (then ReLU); NaN stays NaN */
 INLINE void apply_tile(const pass *p, int64_t c0, int width, bool skip, bool relu) {
+    float mean[TILE], scale[TILE], offset[TILE];
+    load(mean, p->mean, c0, width), load(scale, p->scale, c0, width), load(offset, p->offset, c0, width);
     for (int64_t r = 0; r < p->rows; r++) {
         int64_t at = r * p->c + c0;
-        for (int j = 0; j < width; j++) {
-            float v = (p->x[at + j] - p->mean[c0 + j]) * p->scale[c0 + j] + p->offset[c0 + j];
-            if (skip) v += p->skip[at + j];
-            p->out[at + j] = relu && !(v > 0) && v == v ? 0 : v; /* NaN stays NaN */
+        const float *restrict x = p->x + at, *restrict s = skip ? p->skip + at : x;
+        float *restrict out = p->out + at;
+        FOR_LANES(j, width) {
+            float v = (x[j] - mean[j]) * scale[j] + offset[j];
+            if (skip) v += s[j];
+            if (relu) v = v <= 0 ? 0 : v;
+            out[j] = v;
         }
     }
 }
 
 /* Sums of g and g*(x - mean), where g is the gradient behind the ReLU; g goes to the skip too. */
-INLINE void gradient_sums_tile(const pass *p, int64_t c0, int width, bool relu, bool skip) {
+INLINE void gradient_sums_tile(const pass *p, int64_t c0, int width, bool relu, bool skip, bool add) {
+    float mean[TILE];
+    load(mean, p->mean, c0, width);
     for (int64_t first = 0; first < p->rows; first += BLOCK) {
         int64_t last = first + BLOCK < p->rows ? first + BLOCK : p->rows;
         float sum[TILE] = {0}, product[TILE] = {0};
         for (int64_t r = first; r < last; r++) {
             int64_t at = r * p->c + c0;
-            for (int j = 0; j < width; j++) {
-                float g = relu && !(p->y[at + j] > 0) ? 0 : p->dy[at + j];
-                if (skip) p->d_skip[at + j] = p->add_skip ? p->d_skip[at + j] + g : g;
+            const float *restrict x = p->x + at, *restrict dy = p->dy + at, *restrict y = p->y + at;
+            float *restrict d_skip = skip ? p->d_skip + at : NULL;
+            FOR_LANES(j, width) {
+                float g = dy[j]; /* read before the test: no conditional load */
+                if (relu) g = y[j] > 0 ? g : 0;
+                if (skip) d_skip[j] = add ? d_skip[j] + g : g;
                 sum[j] += g;
-                product[j] += g * (p->x[at + j] - p->mean[c0 + j]);
+                product[j] += g * (x[j] - mean[j]);
             }
         }
-        for (int j = 0; j < width; j++) {
-            p->sum[c0 + j] += (double)sum[j];
-            p->product[c0 + j] += (double)product[j];
-        }
+        add_sums(p, c0, width, sum, product);
     }
 }
 
 /* dx = scale * (g - offset - (x - mean) * slope) */
 INLINE void gradient_tile(const pass *p, int64_t c0, int width, bool relu, bool add) {
+    float mean[TILE], scale[TILE], offset[TILE], slope[TILE];
+    load(mean, p->mean, c0, width), load(scale, p->scale, c0, width);
+    load(offset, p->offset, c0, width), load(slope, p->slope, c0, width);
     for (int64_t r = 0; r < p->rows; r++) {
         int64_t at = r * p->c + c0;
-        for (int j = 0; j < width; j++) {
-            float g = relu && !(p->y[at + j] > 0) ? 0 : p->dy[at + j];
-            float d = p->scale[c0 + j] * (g - p->offset[c0 + j] - (p->x[at + j] - p->mean[c0 + j]) * p->slope[c0 + j]);
-            p->out[at + j] = add ? p->out[at + j] + d : d;
+        const float *restrict x = p->x + at, *restrict dy = p->dy + at, *restrict y = p->y + at;
+        float *restrict out = p->out + at;
+        FOR_LANES(j, width) {
+            float g = dy[j];
+            if (relu) g = y[j] > 0 ? g : 0;
+            float d = scale[j] * (g - offset[j] - (x[j] - mean[j]) * slope[j]);
+            out[j] = add ? out[j] + d : d;
         }
     }
 }
@@ -121,10 +147,12 @@ SOW_CLONES static void apply_plain(const pass *p) { FOR_TILES(p, apply_tile, fal
 SOW_CLONES static void apply_relu(const pass *p) { FOR_TILES(p, apply_tile, false, true); }
 SOW_CLONES static void apply_skip(const pass *p) { FOR_TILES(p, apply_tile, true, false); }
 SOW_CLONES static void apply_skip_relu(const pass *p) { FOR_TILES(p, apply_tile, true, true); }
-SOW_CLONES static void sums_plain(const pass *p) { FOR_TILES(p, gradient_sums_tile, false, false); }
-SOW_CLONES static void sums_relu(const pass *p) { FOR_TILES(p, gradient_sums_tile, true, false); }
-SOW_CLONES static void sums_skip(const pass *p) { FOR_TILES(p, gradient_sums_tile, false, true); }
-SOW_CLONES static void sums_skip_relu(const pass *p) { FOR_TILES(p, gradient_sums_tile, true, true); }
+SOW_CLONES static void sums_plain(const pass *p) { FOR_TILES(p, gradient_sums_tile, false, false, false); }
+SOW_CLONES static void sums_relu(const pass *p) { FOR_TILES(p, gradient_sums_tile, true, false, false); }
+SOW_CLONES static void sums_skip(const pass *p) { FOR_TILES(p, gradient_sums_tile, false, true, false); }
+SOW_CLONES static void sums_skip_relu(const pass *p) { FOR_TILES(p, gradient_sums_tile, true, true, false); }
+SOW_CLONES static void sums_add(const pass *p) { FOR_TILES(p, gradient_sums_tile, false, true, true); }
+SOW_CLONES static void sums_add_relu(const pass *p) { FOR_TILES(p, gradient_sums_tile, true, true, true); }
 SOW_CLONES static void gradient_plain(const pass *p) { FOR_TILES(p, gradient_tile, false, false); }
 SOW_CLONES static void gradient_relu(const pass *p) { FOR_TILES(p, gradient_tile, true, false); }
 SOW_CLONES static void gradient_add(const pass *p) { FOR_TILES(p, gradient_tile, false, true); }
@@ -136,7 +164,8 @@ static void apply(const pass *p) {
 }
 
 static void gradient_sums(const pass *p) {
-    if (p->d_skip) (p->relu ? sums_skip_relu : sums_skip)(p);
+    if (p->d_skip && p->add_skip) (p->relu ? sums_add_relu : sums_add)(p);
+    else if (p->d_skip) (p->relu ? sums_skip_relu : sums_skip)(p);
     else (p->relu ? sums_relu : sums_plain)(p);
 }
 
