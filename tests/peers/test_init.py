@@ -1,13 +1,14 @@
 """Every scheme of sow/init.h with the generator torch-cpu against live torch.nn.init: equal in every bit, tensor after
 tensor (orthogonal: to rounding)."""
-import copy
 import ctypes
 import itertools
 import math
 import os
 import pathlib
 import random
+import subprocess
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -220,8 +221,44 @@ def gains():
         same(f"gains: {name} {parameter}", np.float64(out.value), np.float64(init.calculate_gain(name, parameter)))
 
 
+def files():
+    """What the command writes is what a module would have started from, and loads there."""
+    from safetensors.torch import load_file, save_file
+    from torch import nn
+    command = os.environ.get("SOW", "build/sow")
+
+    def run(*words):
+        subprocess.run([command, "classic", *words, "--rng", "torch-cpu", "--quiet", "--force"], check=True, stdout=subprocess.DEVNULL)
+
+    def fresh(seed):
+        torch.manual_seed(seed)
+        return nn.ModuleDict({"fc1": nn.Linear(784, 300), "fc2": nn.Linear(300, 100), "fc3": nn.Linear(100, 10)})
+
+    with tempfile.TemporaryDirectory() as folder:
+        start, like, order = (os.path.join(folder, name) for name in ("start.safetensors", "like.safetensors", "order.txt"))
+        for seed in (0, 42, unseen[0] % 2**53):
+            module = fresh(seed)
+            run("--arch", "lenet300", "--scheme", "torch-default", "--seed", str(seed), "-o", start)
+            for name, value in load_file(start).items():
+                same(f"files of networks: {name}, seed {seed}", value.numpy(), module.state_dict()[name].numpy())
+            fresh(seed + 1).load_state_dict(load_file(start), strict=True)
+            save_file({name: torch.zeros_like(value) for name, value in module.state_dict().items()}, like)
+            run("--like", like, "--seed", str(seed), "-o", start)
+            for name, value in load_file(start).items():
+                same(f"files like a checkpoint: {name}, seed {seed}", value.numpy(), module.state_dict()[name].numpy())
+            # modules in an order that no name tells
+            torch.manual_seed(seed)
+            module = nn.ModuleDict({"head": nn.Linear(7, 3), "body": nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.Linear(5, 2))})
+            save_file({name: torch.zeros_like(value) for name, value in module.state_dict().items()}, like)
+            with open(order, "w") as out:
+                out.write("\n".join(module.state_dict()))
+            run("--like", like, "--seed", str(seed), "--order", order, "-o", start)
+            for name, value in load_file(start).items():
+                same(f"files in a given order: {name}, seed {seed}", value.numpy(), module.state_dict()[name].numpy())
+
+
 warnings.simplefilter("ignore")
-for test in (schemes, mixed, orthogonal, modules, gains):
+for test in (schemes, mixed, orthogonal, modules, gains, files):
     test()
 print(f"# unseen seeds: {unseen}")
 print(f"1..{len(counts)}")
