@@ -20,6 +20,9 @@ extern char **environ;
 
 enum { LAST_WORDS = 400 };
 
+/* What a child ends with when its program is not there and posix_spawn could not say so itself (POSIX); shims too. */
+enum { NO_PROGRAM = 127 };
+
 /* Output goes to an unnamed file: a pipe would fill up unless read all the time. */
 static int start(const char *const *command, const char *folder, int output, pid_t *pid) {
     posix_spawn_file_actions_t actions;
@@ -72,7 +75,9 @@ static sow_status run(const char *const *command, const char *folder) {
     if (error == ENOENT) status = sow_fail(SOW_E_NOT_FOUND, "%s is not installed", command[0]);
     else if (error) status = sow_fail(SOW_E_IO, "%s cannot be started: %s", command[0], strerror(error));
     else status = wait_for(pid, command[0], &result);
-    if (status == SOW_OK && result != 0) {
+    if (status == SOW_OK && WIFEXITED(result) && WEXITSTATUS(result) == NO_PROGRAM) {
+        status = sow_fail(SOW_E_NOT_FOUND, "%s is not installed", command[0]);
+    } else if (status == SOW_OK && result != 0) {
         last_words(output, words);
         if (WIFEXITED(result)) status = sow_fail(SOW_E_IO, "%s failed with status %d: %s", command[0], WEXITSTATUS(result), words);
         else status = sow_fail(SOW_E_IO, "%s was ended by signal %d", command[0], WTERMSIG(result));
@@ -92,7 +97,7 @@ sow_status sow_client_download(const sow_carrier *carrier, const char *folder) {
 }
 
 sow_status sow_client_install(const sow_carrier *carrier) {
-    const char *const install[] = {"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", carrier->package, NULL};
+    const char *const install[] = {"apt-get", "install", "-y", "--no-install-recommends", carrier->package, NULL}; /* no input: no questions */
     sow_status status = run(install, "/");
     if (status != SOW_E_IO) return status;
     SOW_TRY(run((const char *const[]){"apt-get", "update", NULL}, "/"));
