@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A PyTorch trainer that obeys Sow's contract: start and mask in, trained weights and JSON lines out.
 
-    sow lottery-ticket find --rounds 8 --rate 'fc[12]=0.2,fc3=0.1' --start theta0.safetensors -o ticket/ --steps 2000 \\
+    sow lottery-ticket find --rounds 8 --rate 'fc[12].*=0.2,fc3.*=0.1' --start theta0.safetensors -o ticket/ --steps 2000 \\
         --train 'python examples/pytorch/train.py --init {init} --mask {mask} --out {out} --seed {seed} --steps {steps}'
 
 theta0.safetensors comes from `sow classic --arch lenet300 --scheme xavier-normal -o theta0.safetensors`, or from

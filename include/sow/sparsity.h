@@ -14,7 +14,7 @@ extern "C" {
 
 /* How much one round removes of the weights that are left. */
 typedef struct sow_prune_rate {
-    const char *key; /* a group of the state ("conv", "fc", "out"), else a regular expression searched in names; NULL: all weights */
+    const char *key; /* a group of the state ("conv", "fc", "out"), else a POSIX regular expression for whole names; NULL: all weights */
     double rate;     /* fraction of the survivors, 0 <= rate < 1; 0 leaves a tensor dense */
 } sow_prune_rate;
 
@@ -25,7 +25,7 @@ typedef struct sow_prune_spec {
     bool google; /* cut as the authors' code does: everything up to the sorted value number round_half_even(rate*n) */
 } sow_prune_spec;
 
-/* "0.2", "fc=0.2,out=0.1" or "layer[12].*conv=0.2" into rates in the arena. Errors: SOW_E_ARGUMENT, naming the word. */
+/* "0.2", "fc=0.2,out=0.1" or "layer[12].*conv.*=0.2" into rates in the arena. Errors: SOW_E_ARGUMENT, naming the word. */
 sow_status sow_prune_parse(sow_arena *arena, const char *text, sow_prune_spec *out);
 
 /* The rate of every entry of `weights`, by entry number, in the arena. Groups and the key NULL mean entries with the role

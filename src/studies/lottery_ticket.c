@@ -393,18 +393,28 @@ static const sow_clause smoke_clauses[] = {
     CLAUSE("and are no worse than the dense network in every seed", "ticket", "dense", "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0),
 };
 
-#define SMALL_CLAUSES(ratio7, ratio10, gain7, gain10, loss)                                                                              \
-    CLAUSE("at 21 % tickets stop earlier than fresh values", "ticket", "reinit", "early stop" AT(7), SOW_RATIO_OF_MEANS, false, ratio7),     \
-        CLAUSE("at 11 % too", "ticket", "reinit", "early stop" AT(10), SOW_RATIO_OF_MEANS, false, ratio10),                              \
-        CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7), SOW_MEAN_DIFFERENCE, true, gain7), \
-        CLAUSE("at 11 % too", "ticket", "reinit", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, gain10),                                 \
-        CLAUSE("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7), SOW_MEAN_DIFFERENCE, true, loss), \
-        CLAUSE("at 11 % too", "ticket", "dense", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, loss),                                    \
-        CLAUSE("at 11 % random masks are below fresh values", "random mask", "reinit", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, false, 0), \
-        CLAUSE("at 5.5 % too", "random mask", "reinit", "accuracy" AT(13), SOW_MEAN_DIFFERENCE, false, 0)
-static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.75, 0.75, 0.003, 0.003, -0.002)};
-static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.75, 0.75, 0.003, 0.003, -0.002)};
+/* Margins: about half of the mean effect on the seeds 101-105, measured once on 24 November 2026 and frozen since; the card's where that is
+ * stricter already. The verdict comes from other seeds. Means over those five:
+ *   Fashion-MNIST: step of the early stop, ticket / reinit 0.49 (21 %) and 0.44 (11 %), ticket / dense 0.54 (21 %); accuracy, ticket - reinit
+ *   +1.32 and +1.75 points, ticket - dense +0.42 and +0.38, random mask - reinit -0.12 (11 %: no clause) and -0.68 (5.5 %). */
+#define SMALL_CLAUSES(gain7, gain10, random)                                                                                   \
+    CLAUSE("at 21 % of the weights tickets stop earlier than fresh values: at 3/4 of the step", "ticket", "reinit",            \
+           "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.75),                                                               \
+        CLAUSE("at 11 % too", "ticket", "reinit", "early stop" AT(10), SOW_RATIO_OF_MEANS, false, 0.75),                       \
+        CLAUSE("at 21 % tickets stop earlier than the dense network", "ticket", "dense", "early stop" AT(7),                   \
+               SOW_RATIO_OF_MEANS, false, 0.80),                                                                               \
+        CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),                    \
+               SOW_MEAN_DIFFERENCE, true, gain7),                                                                              \
+        CLAUSE("at 11 % too", "ticket", "reinit", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, gain10),                       \
+        CLAUSE("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7),                    \
+               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                             \
+        CLAUSE("at 11 % too", "ticket", "dense", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, -0.002),                        \
+        CLAUSE("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13),                \
+               SOW_MEAN_DIFFERENCE, false, random)
+static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.006, 0.008, -0.003)};
+static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.003, 0.003, 0)};
 
+/* The card's: what the paper prints, with its tolerance. */
 static const sow_clause full_clauses[] = {
     CLAUSE("at 21 % tickets stop 20 to 55 % earlier than the dense network: at most 0.80 of its step", "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),
     CLAUSE("and at least 0.45 of it", "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, true, 0.45),

@@ -67,7 +67,7 @@ expect_message 2 'resample' '--keep-signs belongs to resample' lottery control -
 expect_message 1 'rounds 0 to 3' 'a round that is not there' lottery control --ticket ticket --round 7 --kind noise -o x.safetensors
 
 # ---- files alone ----
-expect_ok 'a mask is made of trained weights' lottery prune --final ticket/round_00/final.safetensors --rate fc[12]=0.2,fc3=0.1 -o m1.safetensors
+expect_ok 'a mask is made of trained weights' lottery prune --final ticket/round_00/final.safetensors --rate 'fc[12].*=0.2,fc3.*=0.1' -o m1.safetensors
 expect_ok 'and its start' lottery rewind --start ticket/theta0.safetensors --mask m1.safetensors -o s1.safetensors
 run "$SOW" lottery-ticket union --mask m1.safetensors --other ticket/mask_01.safetensors -o u1.safetensors
 expect_true "it is find's own mask of round 1" [ "$(sed -n 's/^kept: //p' "$out")" = "$(sed -n 3p ticket/rounds.csv | cut -d, -f2)" ]

@@ -56,7 +56,8 @@ while [ $i -lt 50 ]; do
         --rounds 2 -o cut >"$out" 2>"$err" &
     child=$!
     sleep $((moment / 1000)).$(printf %03d $((moment % 1000)))
-    kill -KILL $child 2>/dev/null && cuts=$((cuts + 1))
+    # one that has ended already was faster than the first: later moments lie within its time
+    if kill -KILL $child 2>/dev/null; then cuts=$((cuts + 1)); elif [ $moment -gt 100 ]; then took=$moment; fi
     wait $child 2>/dev/null
     # the supervisor ends what the killed one left; until then the store is in use
     tries=0

@@ -269,7 +269,7 @@ static void every_real_dtype_gives_the_same_mask(void **state) {
 
 static void unions_keep_what_either_keeps_and_dense_wins(void **state) {
     sow_state *w = lenet();
-    sow_prune_spec spec = spec_of("fc1=0.5,fc2=0.5,out=0.5");
+    sow_prune_spec spec = spec_of("fc1.*=0.5,fc2.weight=0.5,out=0.5");
     sow_mask masks[2], both;
     assert_int_equal(sow_prune_magnitude(arena, w, NULL, &spec, &masks[0]), SOW_OK);
     assert_int_equal(sow_mask_copy(arena, &masks[0], &masks[1]), SOW_OK);
@@ -295,6 +295,8 @@ static void wrong_rates_are_refused(void **state) {
     spec = spec_of("fc=0.2,oot=0.1");
     assert_int_equal(sow_prune_rates(arena, w, &spec, &rates), SOW_E_ARGUMENT);
     assert_non_null(strstr(sow_message(), "groups: fc, out"));
+    spec = spec_of("fc1=0.2"); /* no whole name */
+    assert_int_equal(sow_prune_rates(arena, w, &spec, &rates), SOW_E_ARGUMENT);
     spec = spec_of("(=0.2");
     assert_int_equal(sow_prune_rates(arena, w, &spec, &rates), SOW_E_ARGUMENT);
     spec = spec_of("fc=0.2,out=0.1");
@@ -309,7 +311,7 @@ static void a_group_key_does_not_reach_other_layers_by_their_names(void **state)
     sow_prune_spec spec = spec_of("fc=0.2,out=0.1");
     assert_int_equal(sow_prune_rates(arena, w, &spec, &rates), SOW_OK);
     assert_true(rates[0] == 0.2 && rates[1] == 0.2 && rates[2] == 0.1);
-    spec = spec_of("fc[13]=0.3");
+    spec = spec_of("fc[13].*=0.3");
     assert_int_equal(sow_prune_rates(arena, w, &spec, &rates), SOW_OK);
     assert_true(rates[0] == 0.3 && rates[1] == 0 && rates[2] == 0.3);
     sow_state_free(w);
@@ -383,7 +385,7 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
     assert_int_equal(sow_state_add(w, "norm.num_batches_tracked", SOW_I64, 0, NULL, &counter), SOW_OK);
     sow_put(counter->value, 0, 7);
     assert_int_equal(sow_save_state(theta0, w, NULL), SOW_OK);
-    sow_prune_spec spec = spec_of("fc1=0.9");
+    sow_prune_spec spec = spec_of("fc1.weight=0.9");
     assert_int_equal(sow_prune_file(arena, theta0, NULL, &spec, mask, NULL, NULL, NULL), SOW_OK);
     assert_int_equal(sow_rewind_file(arena, theta0, mask, out, NULL, NULL), SOW_OK);
     assert_int_equal(sow_load_state(out, &start), SOW_OK);

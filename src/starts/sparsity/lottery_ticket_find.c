@@ -8,14 +8,7 @@ sow_status sow_lottery_start(sow_state *state, uint64_t seed, bool truncated) {
     sow_rng rng;
     sow_init init = sow_init_defaults(truncated ? SOW_INIT_GLOROT_TRUNCATED : SOW_INIT_XAVIER_NORMAL);
     SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, seed));
-    for (int64_t i = 0; i < sow_state_count(state); i++) {
-        sow_entry *e = sow_state_entry(state, i);
-        bool scale = e->role == SOW_ROLE_NORM && strcmp(e->name + strlen(e->name) - (strlen(e->name) < 4 ? 0 : 4), "bias");
-        /* a new model's running statistics are its first ones already */
-        if (e->role == SOW_ROLE_WEIGHT) SOW_TRY(sow_init_tensor(&rng, e->name, e->role, &init, 0, e->value));
-        else if (e->role != SOW_ROLE_BUFFER) sow_fill(e->value, scale ? 1 : 0);
-    }
-    return SOW_OK;
+    return sow_init_state(&rng, state, &init, NULL, 0);
 }
 
 uint64_t sow_lottery_seed(uint64_t seed, int round, bool same_order) {

@@ -7,6 +7,8 @@
 #include "sow/text.h"
 #include "starts/sparsity/lottery_ticket.h"
 
+enum { PATTERN_MAX = 1000 };
+
 /* ---- rates ---- */
 
 static sow_status parse_rate(const char *text, double *rate) {
@@ -65,16 +67,18 @@ static sow_status list_groups(sow_arena *arena, const sow_state *weights, const 
 /* Gives the rate to all entries that its key fits and that have none yet. */
 static sow_status apply_rate(const sow_state *weights, const sow_prune_rate *rate, bool *decided, double *rates, int64_t *fitting) {
     regex_t expression;
+    regmatch_t where;
     bool by_name = rate->key && !is_group(weights, rate->key);
-    if (by_name && regcomp(&expression, rate->key, REG_EXTENDED | REG_NOSUB) != 0)
-        return sow_fail(SOW_E_ARGUMENT, "rate '%s=%g': '%s' is neither a group of this network nor a regular expression", rate->key,
-                        rate->rate, rate->key);
+    if (by_name && (strlen(rate->key) > PATTERN_MAX || regcomp(&expression, rate->key, REG_EXTENDED) != 0))
+        return sow_fail(SOW_E_ARGUMENT, "rate '%.80s=%g': this is neither a group of the network nor a regular expression", rate->key, rate->rate);
     *fitting = 0;
     for (int64_t i = 0; i < sow_state_count(weights); i++) {
         const sow_entry *e = sow_state_entry(weights, i);
-        bool fits = by_name     ? e->value.rank >= 2 && e->role != SOW_ROLE_BUFFER && regexec(&expression, e->name, 0, NULL, 0) == 0
-                    : rate->key ? e->role == SOW_ROLE_WEIGHT && !strcmp(e->group, rate->key)
-                                : e->role == SOW_ROLE_WEIGHT;
+        bool fits = e->role == SOW_ROLE_WEIGHT;
+        if (by_name) /* the whole name, as everywhere */
+            fits = e->value.rank >= 2 && e->role != SOW_ROLE_BUFFER && regexec(&expression, e->name, 1, &where, 0) == 0 && where.rm_so == 0 &&
+                   e->name[where.rm_eo] == 0;
+        else if (rate->key) fits = fits && !strcmp(e->group, rate->key);
         *fitting += fits;
         if (fits && !decided[i]) rates[i] = rate->rate, decided[i] = true;
     }
