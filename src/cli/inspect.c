@@ -328,6 +328,23 @@ static sow_status put_report(sow_call *call, const char *folder, const char *nam
     return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 
+static sow_status put_study(sow_call *call, const char *folder) {
+    char *store = sow_path_join(call->arena, folder, "sow.db"),
+         *verdict = sow_path_join(call->arena, folder, "verdict.json");
+    if (!store || !verdict) return SOW_E_MEMORY;
+    SOW_TRY(inspect_json(call, verdict));
+    json_t *report = json_object_get(call->result, "verdict.json");
+    if (!call->json && json_is_object(report)) { /* for people its members, clauses as a table */
+        json_incref(report);
+        json_object_del(call->result, "verdict.json");
+        json_object_del(report, "arms");
+        int failed = json_object_update(call->result, report);
+        json_decref(report);
+        if (failed) return sow_fail(SOW_E_MEMORY, "out of memory");
+    }
+    return sow_path_exists(store) ? inspect_store(call, store) : SOW_OK;
+}
+
 /* Names and sizes. */
 static sow_status put_listing(sow_call *call, const char *folder) {
     char **names;
@@ -354,6 +371,10 @@ static sow_status inspect_folder(sow_call *call, const char *path) {
         SOW_TRY(inspect_put(call, "format", json_string("ticket folder")));
         SOW_TRY(put_report(call, path, "report.json"));
         return put_table(call, "rounds", path, "rounds.csv");
+    }
+    if (holds(a, path, "verdict.json")) {
+        SOW_TRY(inspect_put(call, "format", json_string("study folder")));
+        return put_study(call, path);
     }
     if (holds(a, path, "run.json")) {
         SOW_TRY(inspect_put(call, "format", json_string("run folder")));
@@ -387,6 +408,7 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     if (size >= 4 && memcmp(start, "PK\3\4", 4) == 0) return inspect_npz(call, path);
     if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0))
         return inspect_image(call, path);
+    if (size == 16 && memcmp(start, "SQLite format 3", 16) == 0) return inspect_store(call, path);
     if (ends_with(path, ".json")) return inspect_json(call, path);
     if (ends_with(path, ".csv") || ends_with(path, ".tsv") || ends_with(path, ".csv.gz"))
         return inspect_csv(call, path);

@@ -24,4 +24,7 @@ sow_status inspect_row(sow_call *call, const char *name, sow_tensor t, const ten
 /* Adds `value` (stolen) to the result. */
 sow_status inspect_put(sow_call *call, const char *key, json_t *value);
 
+/* Cells of a store by stage and state. */
+sow_status inspect_store(sow_call *call, const char *path);
+
 #endif

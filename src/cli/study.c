@@ -47,7 +47,10 @@ static sow_status conclude(sow_call *call, const sow_study *study, const sow_stu
     const char *word = json_string_value(json_object_get(verdict, "verdict"));
     call->exit_status = word && strcmp(word, "confirmed") == 0 ? 0 : 3;
     sow_status status = json_object_update(call->result, verdict) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    json_t *last = json_incref(json_object_get(call->result, "verdict")); /* people read the end first */
     json_decref(verdict);
+    json_object_del(call->result, "verdict");
+    if (!status && json_object_set_new(call->result, "verdict", last)) status = sow_fail(SOW_E_MEMORY, "out of memory");
     if (!status) status = sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text);
     if (!status) status = sow_write_file(path, text, strlen(text));
     return status ? status : sow_wrote(call, path);

@@ -38,10 +38,19 @@ printf '\377\330\377\340xxxx' >a.jpg
 printf '\223NUMPY\001\000\377\377' >a.npy
 printf '{"a":' >open.json
 awk 'BEGIN { for (i = 0; i < 100000; i++) printf "[" }' >deep.json
+printf 'SQLite format 3\000' >empty.db
 mkdir empty
-for file in empty.safetensors short.safetensors noise.safetensors huge.safetensors lying.safetensors a.gz a.png a.jpg a.npy open.json deep.json; do
+for file in empty.safetensors short.safetensors noise.safetensors huge.safetensors lying.safetensors a.gz a.png a.jpg a.npy open.json deep.json empty.db; do
     expect_message 1 "^sow inspect: .*$file" "$file is refused by name" "$SOW" inspect $file
 done
 expect_output '^contents: none$' 'an empty folder is empty' "$SOW" inspect empty
 expect_output '^a +number +\[2\] +0 +0 +2 +1.414 +1 +3' 'columns of numbers have moments' "$SOW" inspect table.csv
 expect_output '^b +text +\[2\]' 'columns of words have none' "$SOW" inspect table.csv
+
+"$SOW" lottery-ticket find --arch mlp:64-8-5 --data synthetic:relmlp --steps 20 --rounds 1 --quiet -o ticket >/dev/null
+expect_output '^format: ticket folder$' 'inspect knows a ticket' "$SOW" inspect ticket
+expect_output '^ +1 +[0-9]+ ' 'and shows its rounds' "$SOW" inspect ticket
+expect_output '^round-01 +done +1 ' 'and the cells of its store' "$SOW" inspect ticket/sow.db
+cp ticket/sow.db sow.db
+head -c 3000 sow.db >half.db
+expect_message 1 'half.db: no store of sow' 'half a store is refused' "$SOW" inspect half.db
