@@ -78,7 +78,8 @@ sow_status sow_init_tensor(sow_rng *rng, const char *name, sow_role role, const 
 
 /* ---- whole states ---- */
 
-/* `pattern`: a POSIX extended regular expression that the whole name must match. */
+/* `pattern`: a POSIX extended regular expression that must match the whole name or its end behind a dot, so that
+ * "norm.*weight" finds "layers.0.norm1.weight"; ^ stands for the name's beginning only. */
 typedef struct sow_init_rule {
     const char *pattern;
     sow_init init;

@@ -14,7 +14,7 @@ extern "C" {
 
 /* How much one round removes of the weights that are left. */
 typedef struct sow_prune_rate {
-    const char *key; /* a group of the state ("conv", "fc", "out"), else a POSIX regular expression for whole names; NULL: all weights */
+    const char *key; /* a group of the state ("conv", "fc", "out"), else a pattern for names, as of sow_init_rule; NULL: all weights */
     double rate;     /* fraction of the survivors, 0 <= rate < 1; 0 leaves a tensor dense */
 } sow_prune_rate;
 

@@ -1,14 +1,12 @@
 /* Initialisation of whole states: what each tensor gets, by rule and by role. */
 #include <math.h>
-#include <regex.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/pattern.h"
 #include "nn/init.h"
 #include "sow/log.h"
 #include "sow/text.h"
-
-enum { PATTERN_MAX = 1000 };
 
 static const char *last_word(const char *name) {
     const char *dot = strrchr(name, '.');
@@ -115,23 +113,6 @@ static sow_init by_rule(const sow_entry *entry, const sow_init_rule *rule) {
 
 /* ---- patterns ---- */
 
-static sow_status compile(const char *pattern, regex_t *out) {
-    if (strlen(pattern) > PATTERN_MAX)
-        return sow_fail(SOW_E_ARGUMENT, "pattern '%.40s...' is over %d bytes", pattern, PATTERN_MAX);
-    int code = regcomp(out, pattern, REG_EXTENDED);
-    if (code == 0) return SOW_OK;
-    char why[160];
-    regerror(code, out, why, sizeof why);
-    return sow_fail(code == REG_ESPACE ? SOW_E_MEMORY : SOW_E_ARGUMENT,
-                    "pattern '%s' is no extended regular expression: %s", pattern, why);
-}
-
-/* POSIX gives the leftmost and of those the longest match: the whole name matches if and only if that is it. */
-static bool matches_whole(const regex_t *pattern, const char *name) {
-    regmatch_t match;
-    return regexec(pattern, name, 1, &match, 0) == 0 && match.rm_so == 0 && name[match.rm_eo] == 0;
-}
-
 /* A pattern that occurs inside names was meant to match them: what to write instead. */
 static sow_status occurs_inside(const sow_state *state, const regex_t *compiled, const char *pattern) {
     int64_t inside = 0, from_start = 0, to_end = 0;
@@ -147,7 +128,7 @@ static sow_status occurs_inside(const sow_state *state, const regex_t *compiled,
     }
     if (!inside) return SOW_OK;
     return sow_fail(
-        SOW_E_ARGUMENT, "no tensor's whole name matches '%s'; it occurs in %lld, such as %s: write '%s%s%s'", pattern,
+        SOW_E_ARGUMENT, "no tensor's name, or its end behind a dot, matches '%s'; it occurs in %lld, such as %s: write '%s%s%s'", pattern,
         (long long)inside, example, from_start == inside ? "" : ".*", pattern, to_end == inside ? "" : ".*");
 }
 
@@ -169,11 +150,11 @@ static sow_status nothing_matches(const sow_state *state, const regex_t *compile
 /* Gives the tensors that no earlier rule took to rule number r. */
 static sow_status apply_rule(const sow_state *state, const sow_init_rule *rules, int r, sow_init_choice *choices) {
     regex_t compiled;
-    SOW_TRY(compile(rules[r].pattern, &compiled));
+    SOW_TRY(sow_pattern_compile(rules[r].pattern, &compiled));
     int64_t matched = 0, taken = 0;
     for (int64_t i = 0; i < sow_state_count(state); i++) {
         const sow_entry *entry = sow_state_entry(state, i);
-        if (!matches_whole(&compiled, entry->name)) continue;
+        if (!sow_pattern_fits(&compiled, entry->name)) continue;
         matched++;
         if (choices[i].rule >= 0) continue;
         taken++;

@@ -1,13 +1,11 @@
 /* Magnitude pruning of states: rates by group or name, masks before and after a round (card 07; Frankle and Carbin 2019). */
 #include <errno.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pattern.h"
 #include "sow/text.h"
 #include "starts/sparsity/lottery_ticket.h"
-
-enum { PATTERN_MAX = 1000 };
 
 /* ---- rates ---- */
 
@@ -67,17 +65,14 @@ static sow_status list_groups(sow_arena *arena, const sow_state *weights, const 
 /* Gives the rate to all entries that its key fits and that have none yet. */
 static sow_status apply_rate(const sow_state *weights, const sow_prune_rate *rate, bool *decided, double *rates, int64_t *fitting) {
     regex_t expression;
-    regmatch_t where;
     bool by_name = rate->key && !is_group(weights, rate->key);
-    if (by_name && (strlen(rate->key) > PATTERN_MAX || regcomp(&expression, rate->key, REG_EXTENDED) != 0))
-        return sow_fail(SOW_E_ARGUMENT, "rate '%.80s=%g': this is neither a group of the network nor a regular expression", rate->key, rate->rate);
+    if (by_name && sow_pattern_compile(rate->key, &expression) != SOW_OK)
+        return sow_fail_in(SOW_E_ARGUMENT, "rate '%.80s=%g': this is neither a group of the network nor a pattern", rate->key, rate->rate);
     *fitting = 0;
     for (int64_t i = 0; i < sow_state_count(weights); i++) {
         const sow_entry *e = sow_state_entry(weights, i);
         bool fits = e->role == SOW_ROLE_WEIGHT;
-        if (by_name) /* the whole name, as everywhere */
-            fits = e->value.rank >= 2 && e->role != SOW_ROLE_BUFFER && regexec(&expression, e->name, 1, &where, 0) == 0 && where.rm_so == 0 &&
-                   e->name[where.rm_eo] == 0;
+        if (by_name) fits = e->value.rank >= 2 && e->role != SOW_ROLE_BUFFER && sow_pattern_fits(&expression, e->name);
         else if (rate->key) fits = fits && !strcmp(e->group, rate->key);
         *fitting += fits;
         if (fits && !decided[i]) rates[i] = rate->rate, decided[i] = true;

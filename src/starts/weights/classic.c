@@ -25,7 +25,7 @@ static const sow_option options[] = {
         "delta-orthogonal, lsuv (needs --data) or keep; default torch-default, and keep where --rule or --only choose from --like"),
     SOW_OPTION_LIST(
         "rule",
-        "REGEX=SCHEME[:parameter=value,...] for tensors whose whole name matches, like '.*bias=zeros' or 'fc1.*=orthogonal:gain=1.4'; the first rule that matches wins"),
+        "REGEX=SCHEME[:parameter=value,...] for tensors whose name matches, whole or from behind a dot, like '.*bias=zeros' or 'fc1.*=orthogonal:gain=1.4'; the first rule that matches wins"),
     SOW_OPTION_LIST("only", "REGEX: initialise what matches with --scheme and keep the rest of --like"),
     PARAMETER("gain", "xavier, orthogonal, delta-orthogonal: factor; default 1"),
     SOW_OPTION_CHOICE("mode", NULL, "fan_in|fan_out|fan_avg",

@@ -401,6 +401,13 @@ static void the_first_rule_that_matches_the_whole_name_wins(void **state) {
                                          "zeros", "keep", "keep", "keep"});
 }
 
+static void patterns_fit_from_behind_a_dot(void **state) {
+    sow_init_rule rules[] = {{"running_m.*", scheme_of("ones"), false}, {"weight", scheme_of("normal:sd=3"), true}};
+    assert_choices("keep", rules, 2,
+                   (const char *const[]){"normal:sd=3", "normal:sd=3", "ones", "keep", "ones", "keep", "keep", "normal:sd=3",
+                                         "keep", "keep", "keep", "keep"});
+}
+
 static void a_bias_knows_its_weight(void **state) {
     sow_state *s = example_state();
     sow_init init = scheme_of("torch-default");
@@ -417,7 +424,8 @@ static void wrong_patterns_get_the_nearest_remedy(void **state) {
     const struct {
         const char *pattern, *message;
     } wrong[] = {{"fc1", "it occurs in 2, such as fc1.weight: write 'fc1.*'"},
-                 {"running.*", "it occurs in 2, such as bn1.running_mean: write '.*running.*'"},
+                 {"unning.*", "it occurs in 2, such as bn1.running_mean: write '.*unning.*'"},
+                 {"^running.*", "there are 12"},
                  {"c1.*", "it occurs in 2, such as fc1.weight: write '.*c1.*'"},
                  {"fc1.weigth", "did you mean fc1.weight?"},
                  {"decoder.*", "there are 12, such as embed.weight and qweight"},
@@ -464,6 +472,7 @@ int main(void) {
         cmocka_unit_test(wrong_texts_get_the_nearest_right_one),
         cmocka_unit_test(the_default_goes_by_role),
         cmocka_unit_test(the_first_rule_that_matches_the_whole_name_wins),
+        cmocka_unit_test(patterns_fit_from_behind_a_dot),
         cmocka_unit_test(a_bias_knows_its_weight),
         cmocka_unit_test(wrong_patterns_get_the_nearest_remedy),
         cmocka_unit_test(quantised_weights_are_not_skipped_in_silence),
