@@ -1,5 +1,5 @@
-/* Statistics of starts compared by seed: every function alone, on plain arrays (PROVE.md, section 2). d[s] is the score of
- * an arm less that of the reference at the same seed, larger is better. */
+/* Statistics of starts compared by seed: every function alone, on plain arrays (PROVE.md, section 2). d[s] is the
+ * score of an arm less that of the reference at the same seed, larger is better. */
 #ifndef SOW_PROVE_H
 #define SOW_PROVE_H
 
@@ -14,17 +14,20 @@ extern "C" {
 
 /* ---- distributions: about 13 digits; they cannot fail, arguments outside the domain give the nearest limit ---- */
 
-double sow_beta_cdf(double x, double a, double b);      /* I_x(a, b) */
+double sow_beta_cdf(double x, double a, double b); /* I_x(a, b) */
 double sow_beta_quantile(double p, double a, double b);
 double sow_t_cdf(double t, double df);
 double sow_t_quantile(double p, double df);
-double sow_t_p(double t, double df);                    /* two-sided */
-double sow_chi2_p(double x, double df);                 /* upper tail */
-double sow_chi2_quantile(double p, double df);          /* p: lower tail */
+double sow_t_p(double t, double df);           /* two-sided */
+double sow_chi2_p(double x, double df);        /* upper tail */
+double sow_chi2_quantile(double p, double df); /* p: lower tail */
 
 /* ---- estimates (2.1) ---- */
 
-typedef struct sow_summary { int n; double mean, median, sd, minimum, maximum, iqm; } sow_summary;
+typedef struct sow_summary {
+    int n;
+    double mean, median, sd, minimum, maximum, iqm;
+} sow_summary;
 
 /* Sums in the order given. sd 0 for n = 1. iqm: mean of the middle half, values at its edges counted in part.
  * SOW_E_RANGE: n < 1; SOW_E_NUMBER: a value is not finite. Cost: n log n. */
@@ -43,8 +46,8 @@ double sow_profile(const double *values, int n, double tau);
 /* Percentile bootstrap of a statistic of each arm, for display only: it covers too little below some 20 seeds. values:
  * [arms][n]; each draw takes the same seeds for all arms; always the same draws. low, high: [arms]. Errors: as
  * sow_summarise, SOW_E_MEMORY. */
-sow_status sow_bootstrap(const double *values, int arms, int n, double (*statistic)(const double *values, int n), int draws, double level,
-                         double *low, double *high);
+sow_status sow_bootstrap(const double *values, int arms, int n, double (*statistic)(const double *values, int n),
+                         int draws, double level, double *low, double *high);
 
 /* Standard deviation of differences from those of the arms and their correlation. */
 double sow_sd_of_difference(double sd_arm, double sd_reference, double correlation);
@@ -56,8 +59,8 @@ sow_status sow_t_test(const double *d, int n, double *t, double *p);
 /* Interval of the mean of d: mean +- t(1 - alpha/2, n-1) * sd / sqrt(n). n < 2: SOW_E_RANGE. */
 sow_status sow_t_interval(const double *d, int n, double alpha, double *low, double *high);
 
-/* Power of that test with n pairs when the mean difference is `effect_in_sd` standard deviations of a difference, and the
- * least n that has `power`; at most 100,000, which also stands for more. */
+/* Power of that test with n pairs when the mean difference is `effect_in_sd` standard deviations of a difference, and
+ * the least n that has `power`; at most 100,000, which also stands for more. */
 double sow_t_power(int n, double effect_in_sd, double alpha, int sides);
 int sow_seeds_needed(double effect_in_sd, double alpha, int sides, double power);
 /* Upper limit of a standard deviation estimated from n values, e.g. at level .8. */
@@ -66,7 +69,9 @@ double sow_sd_limit(double sd, int n, double level);
 /* ---- the exact group-sequential sign-flip test (2.2) ---- */
 
 /* When one looks: after `first` seeds, every `every` further ones, and at `last`, the N that was fixed beforehand. */
-typedef struct sow_looks { int first, every, last; } sow_looks;
+typedef struct sow_looks {
+    int first, every, last;
+} sow_looks;
 bool sow_is_look(sow_looks looks, int n);
 
 /* Sign rows and work space for N seeds: all 2^N rows up to N = 16, else 65,536 fixed ones. Not thread-safe. */
@@ -77,12 +82,18 @@ void sow_flip_free(sow_flip *flip);
 int64_t sow_flip_rows(const sow_flip *flip);
 
 /* What one look found: free rejections, the threshold t, the sum S that was seen, rows that died. */
-typedef struct sow_flip_look { int n; int64_t free; double threshold, sum; int64_t died; bool rejected; } sow_flip_look;
+typedef struct sow_flip_look {
+    int n;
+    int64_t free;
+    double threshold, sum;
+    int64_t died;
+    bool rejected;
+} sow_flip_look;
 
-/* Tests "the location of x is at most 0" at the one-sided level a, looking as `looks` says (looks.last is the N of `flip`)
- * at the first n <= N values. Returns the number of seeds at which it rejects, 0 if it does not. The chance of a false
- * rejection at any look is at most a for every symmetric x. `trace`, if not NULL, gets one entry a look, in all `*traced`.
- * Cost: about rows * (n + looks) additions. */
+/* Tests "the location of x is at most 0" at the one-sided level a, looking as `looks` says (looks.last is the N of
+ * `flip`) at the first n <= N values. Returns the number of seeds at which it rejects, 0 if it does not. The chance
+ * of a false rejection at any look is at most a for every symmetric x. `trace`, if not NULL, gets one entry a look,
+ * in all `*traced`. Cost: about rows * (n + looks) additions. */
 int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, double a, sow_flip_look *trace, int *traced);
 
 /* The interval that belongs to the test at level a on each side; NaN where the data decide nothing yet. */
@@ -104,8 +115,8 @@ double sow_bet(const double *d, int n);
 
 /* Holm's adjusted p values. */
 sow_status sow_holm(const double *p, int m, double *adjusted);
-/* Holm's procedure for tests without p values: largest[i] is the largest j of 1..m at which arm i's test rejects at level
- * alpha/sides/j, 0 if at none. */
+/* Holm's procedure for tests without p values: largest[i] is the largest j of 1..m at which arm i's test rejects at
+ * level alpha/sides/j, 0 if at none. */
 void sow_holm_confirm(const int *largest, int m, bool *confirmed);
 
 typedef enum sow_claim { SOW_CLAIM_BETTER, SOW_CLAIM_NOT_WORSE, SOW_CLAIM_EQUIVALENT } sow_claim;
@@ -117,16 +128,23 @@ double sow_failure_bound(int failures, int n, double level);
 
 /* ---- races without guarantee (3) ---- */
 
-/* Friedman's test over scores [seeds][arms], ties averaged and corrected for. rank_sums: [arms], larger scores rank lower
- * (1 is best); difference: Conover's least significant difference of rank sums at level alpha. SOW_E_RANGE: fewer than 2
- * seeds or arms; SOW_E_NUMBER: all scores of every seed are equal, or a score is not finite. */
-sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha, double *statistic, double *p, double *rank_sums,
-                        double *difference);
+/* Friedman's test over scores [seeds][arms], ties averaged and corrected for. rank_sums: [arms], larger scores rank
+ * lower (1 is best); difference: Conover's least significant difference of rank sums at level alpha. SOW_E_RANGE:
+ * fewer than 2 seeds or arms; SOW_E_NUMBER: all scores of every seed are equal, or a score is not finite. */
+sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha, double *statistic, double *p,
+                        double *rank_sums, double *difference);
 
-/* Successive halving: rung i has `arms` arms at first*eta^i steps, max(1, floor(arms/eta)) go on; the last rung is the whole
- * budget. Steps in all if cells go on from checkpoints, and if they start anew. */
-typedef struct sow_rung { int arms; int64_t steps; } sow_rung;
-typedef struct sow_halving { sow_rung rungs[64]; int count; int64_t resumed, rerun; } sow_halving;
+/* Successive halving: rung i has `arms` arms at first*eta^i steps, max(1, floor(arms/eta)) go on; the last rung is
+ * the whole budget. Steps in all if cells go on from checkpoints, and if they start anew. */
+typedef struct sow_rung {
+    int arms;
+    int64_t steps;
+} sow_rung;
+typedef struct sow_halving {
+    sow_rung rungs[64];
+    int count;
+    int64_t resumed, rerun;
+} sow_halving;
 /* SOW_E_RANGE: arms < 1, eta < 2, first < 1, first > steps. */
 sow_status sow_plan_halving(int arms, int64_t first, int eta, int64_t steps, sow_halving *out);
 

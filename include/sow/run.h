@@ -13,7 +13,9 @@ extern "C" {
 /* ---- the trainer's contract (PROVE.md, section 1) ---- */
 
 /* Values for placeholders of a command line. */
-typedef struct sow_variable { const char *name, *value; } sow_variable;
+typedef struct sow_variable {
+    const char *name, *value;
+} sow_variable;
 
 /* Replaces {name} by the single-quoted value, {{ by a brace; SOW_E_ARGUMENT names an unknown placeholder and the
  * nearest known one. In the arena. */
@@ -30,19 +32,24 @@ typedef struct sow_limits {
 sow_limits sow_limits_default(void);
 
 typedef enum sow_cell_state {
-    SOW_CELL_PENDING, SOW_CELL_RUNNING, SOW_CELL_DONE, SOW_CELL_DIVERGED, SOW_CELL_FAILED, SOW_CELL_STOPPED
+    SOW_CELL_PENDING,
+    SOW_CELL_RUNNING,
+    SOW_CELL_DONE,
+    SOW_CELL_DIVERGED,
+    SOW_CELL_FAILED,
+    SOW_CELL_STOPPED
 } sow_cell_state;
 
 /* One training to be run. A cell starts when all it needs are done; when one of those fails for good it fails too. */
 typedef struct sow_cell {
-    const char *stage;    /* "round-03", "control", "race": with seed and arm the cell's identity in the store */
+    const char *stage; /* "round-03", "control", "race": with seed and arm the cell's identity in the store */
     int arm;
     uint64_t seed;
-    const char *folder;   /* its own, made before it starts; survives retries ({dir}) */
-    const int *needs;     /* indices of earlier cells in the list */
+    const char *folder; /* its own, made before it starts; survives retries ({dir}) */
+    const int *needs;   /* indices of earlier cells in the list */
     int need_count;
-    int64_t steps;        /* of the whole training, for the progress bar only; 0: unknown */
-    void *user;           /* the caller's own */
+    int64_t steps; /* of the whole training, for the progress bar only; 0: unknown */
+    void *user;    /* the caller's own */
     /* filled in, for cells that were done before too */
     sow_cell_state state;
     int attempt;
@@ -50,24 +57,28 @@ typedef struct sow_cell {
     const char *last_lines; /* of a failed or diverged one: why, and its last lines; valid until the store is closed */
 } sow_cell;
 
-typedef struct sow_record { int64_t step; const char *metric; double value; } sow_record;
+typedef struct sow_record {
+    int64_t step;
+    const char *metric;
+    double value;
+} sow_record;
 
 /* What the caller adds to running: called in the parent, one at a time. */
 typedef struct sow_runner {
     /* Prepares files (an init, a mask) and gives the shell command of a cell that is about to start. */
     sow_status (*command)(void *user, sow_arena *arena, const sow_cell *cell, char **command);
-    /* After exit status 0: reads the results from folder and records (by metric and step). SOW_E_NUMBER makes it diverged,
-     * SOW_E_MEMORY and SOW_E_INTERRUPTED end the run, anything else but SOW_OK makes it failed. What it gives to
-     * sow_store_score is kept together with the state. May be NULL. */
+    /* After exit status 0: reads the results from folder and records (by metric and step). SOW_E_NUMBER makes it
+     * diverged, SOW_E_MEMORY and SOW_E_INTERRUPTED end the run, anything else but SOW_OK makes it failed. What it
+     * gives to sow_store_score is kept together with the state. May be NULL. */
     sow_status (*finish)(void *user, sow_cell *cell, const sow_record *records, int64_t count);
     /* Each new record, as it arrives: for live displays. May be NULL. */
     void (*record)(void *user, const sow_cell *cell, const sow_record *record);
     void *user;
-    int slots;            /* cells side by side; 0: cores / threads */
-    int threads;          /* per cell, 1 */
-    int retries;          /* of failed cells, 0 */
-    sow_limits limits;    /* what is 0 takes the default */
-    const char *what;     /* title of the progress bar; NULL: none */
+    int slots;         /* cells side by side; 0: cores / threads */
+    int threads;       /* per cell, 1 */
+    int retries;       /* of failed cells, 0 */
+    sow_limits limits; /* what is 0 takes the default */
+    const char *what;  /* title of the progress bar; NULL: none */
 } sow_runner;
 
 /* ---- the store ---- */
@@ -75,23 +86,24 @@ typedef struct sow_runner {
 /* sow.db in a folder: SQLite, WAL, locked while in use, schema of PROVE.md, section 4. */
 typedef struct sow_store sow_store;
 
-/* Opens or makes FOLDER/sow.db for the plan with this identity. `json`: the resolved plan, keys sorted; `id` its SHA-256.
- * SOW_E_BUSY: another process uses it. SOW_E_EXISTS: it belongs to another plan (the message shows the first difference).
- * SOW_E_FORMAT: no store of ours, or made by a newer version. */
+/* Opens or makes FOLDER/sow.db for the plan with this identity. `json`: the resolved plan, keys sorted; `id` its
+ * SHA-256. SOW_E_BUSY: another process uses it. SOW_E_EXISTS: it belongs to another plan (the message shows the first
+ * difference). SOW_E_FORMAT: no store of ours, or made by a newer version. */
 sow_status sow_store_open(const char *folder, const char *json, sow_store **out);
 /* Closes and unlocks; NULL is allowed. */
 void sow_store_close(sow_store *store);
 
 /* Runs the cells that the store does not have as done or diverged, `slots` side by side, each a child process under a
- * supervisor that kills its group when this process dies. Of ready cells the first in the list starts first. Standard error
- * and lines that are no records go to FOLDER/log of the cell. For done cells `finish` is not called again: read their
- * curves. Records go to the store in batches, every state change in one transaction.
- * Results depend on neither slots nor order. Ends early with SOW_E_INTERRUPTED (children stopped, store consistent) or, at
- * the end, SOW_E_TRAINER if any cell failed or diverged (its last lines in the message). Progress by sow_progress. */
+ * supervisor that kills its group when this process dies. Of ready cells the first in the list starts first. Standard
+ * error and lines that are no records go to FOLDER/log of the cell. For done cells `finish` is not called again: read
+ * their curves. Records go to the store in batches, every state change in one transaction. Results depend on neither
+ * slots nor order. Ends early with SOW_E_INTERRUPTED (children stopped, store consistent) or, at the end,
+ * SOW_E_TRAINER if any cell failed or diverged (its last lines in the message). Progress by sow_progress. */
 sow_status sow_run_cells(sow_store *store, const sow_runner *runner, sow_cell *cells, int count);
 
 /* The records of a done cell, of its counting attempt, by (metric, step). In the arena. */
-sow_status sow_store_curve(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_record **records, int64_t *count);
+sow_status sow_store_curve(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_record **records,
+                           int64_t *count);
 /* Keeps a score, and a verdict row (arm -1: the whole study). */
 sow_status sow_store_score(sow_store *store, const sow_cell *cell, double score, double test);
 typedef struct sow_verdict {

@@ -12,24 +12,34 @@ extern "C" {
 typedef enum sow_scale_kind { SOW_SCALE_SMOKE, SOW_SCALE_SMALL, SOW_SCALE_FULL } sow_scale_kind;
 
 /* What decides (PROVE.md 2.6): metric of `arm` against that of `against` (paired by seed). */
-typedef enum sow_statistic { SOW_MEAN_DIFFERENCE, SOW_MEDIAN_DIFFERENCE, SOW_RATIO_OF_MEANS, SOW_WINS, SOW_LEAST_DIFFERENCE } sow_statistic;
+typedef enum sow_statistic {
+    SOW_MEAN_DIFFERENCE,
+    SOW_MEDIAN_DIFFERENCE,
+    SOW_RATIO_OF_MEANS,
+    SOW_WINS,
+    SOW_LEAST_DIFFERENCE
+} sow_statistic;
 typedef struct sow_clause {
-    const char *says;        /* in words, for the report: "ticket stops earlier than reinit at round 7" */
+    const char *says;                   /* in words, for the report: "ticket stops earlier than reinit at round 7" */
     const char *arm, *against, *metric; /* against NULL: the arm's own values */
     sow_statistic statistic;
-    bool at_least;           /* holds when statistic >= value, else when <= value */
+    bool at_least; /* holds when statistic >= value, else when <= value */
     double value;
 } sow_clause;
 
 /* One number of one seed. */
-typedef struct sow_score { const char *arm, *metric; uint64_t seed; double value; } sow_score;
+typedef struct sow_score {
+    const char *arm, *metric;
+    uint64_t seed;
+    double value;
+} sow_score;
 
 typedef struct sow_study_call {
     sow_scale_kind scale;
     const uint64_t *seeds;
     int seed_count;
-    const char *data;        /* NULL: the study's default */
-    const char *folder;      /* study-NAME-SCALE/ */
+    const char *data;   /* NULL: the study's default */
+    const char *folder; /* study-NAME-SCALE/ */
     bool resume;
     int slots;
     sow_arena *arena;
@@ -38,26 +48,28 @@ typedef struct sow_study_call {
     int64_t score_count;
     const sow_clause *clauses; /* of this scale and data */
     int clause_count;
-    const char *claim;       /* the paper's claim in one sentence */
+    const char *claim; /* the paper's claim in one sentence */
 } sow_study_call;
 
 typedef struct sow_study {
     const char *name, *method, *paper, *summary;
-    const char *seeds[3];    /* default seeds by scale: "1:5" */
-    const char *time[3];     /* expected duration on two cores, in words */
-    const char *data_help;   /* which --data values it knows */
+    const char *seeds[3];  /* default seeds by scale: "1:5" */
+    const char *time[3];   /* expected duration on two cores, in words */
+    const char *data_help; /* which --data values it knows */
     /* Runs all arms (through sow_run_cells) and fills in scores and clauses. */
     sow_status (*run)(sow_study_call *call);
 } sow_study;
 
-/* Adds a score to the call (in its arena; amortised). SOW_E_NUMBER: not finite; SOW_E_EXISTS: this one is there already. */
+/* Adds a score to the call (in its arena; amortised). SOW_E_NUMBER: not finite; SOW_E_EXISTS: this one is there
+ * already. */
 sow_status sow_study_score(sow_study_call *call, const char *arm, const char *metric, uint64_t seed, double value);
 
 /* Judges the clauses over the scores: one fails: not confirmed; else a pair missing, or fewer seeds than the study's
- * default: not decided; else confirmed. Gives a JSON object {"study","scale","claim","verdict","clauses":[{says,statistic,
- * op,value,effect,low,high,interval,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}; `holds` is null when not decided,
- * `low` and `high` where there is no interval. Intervals: 95 % paired t of the differences (ratio: of the logarithms of the
- * seeds' ratios); `interval` says which. They inform; the clauses decide. */
+ * default: not decided; else confirmed. Gives a JSON object
+ * {"study","scale","claim","verdict","clauses":[{says,statistic,
+ * op,value,effect,low,high,interval,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}; `holds` is null when not
+ * decided, `low` and `high` where there is no interval. Intervals: 95 % paired t of the differences (ratio: of the
+ * logarithms of the seeds' ratios); `interval` says which. They inform; the clauses decide. */
 sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out);
 
 #ifdef __cplusplus

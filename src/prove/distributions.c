@@ -1,5 +1,5 @@
-/* Distributions: beta, Student's t, chi-square, the power of a t test. Continued fractions and series as in the standard
- * tables (Abramowitz and Stegun 26.5.8, 6.5.29, 6.5.31), inverted by bisection. */
+/* Distributions: beta, Student's t, chi-square, the power of a t test. Continued fractions and series as in the
+ * standard tables (Abramowitz and Stegun 26.5.8, 6.5.29, 6.5.31), inverted by bisection. */
 #include <float.h>
 #include <math.h>
 
@@ -125,11 +125,12 @@ static double normal_cdf(double z) {
     return 0.5 * erfc(-z / sqrt(2));
 }
 
-/* P(T > critical) for noncentral T = (Z + shift)/S, S^2 ~ chi-square(df)/df: the normal tail integrated over S by Simpson's
- * rule. The density of S is smooth and all but gone 12 standard deviations from its mean. */
+/* P(T > critical) for noncentral T = (Z + shift)/S, S^2 ~ chi-square(df)/df: the normal tail integrated over S by
+ * Simpson's rule. The density of S is smooth and all but gone 12 standard deviations from its mean. */
 static double noncentral_tail(double critical, double df, double shift) {
     enum { PANELS = 4000 };
-    double width = 12 / sqrt(2 * df), low = fmax(0, 1 - width), high = 1 + width + 2 / df, h = (high - low) / PANELS, sum = 0;
+    double width = 12 / sqrt(2 * df), low = fmax(0, 1 - width), high = 1 + width + 2 / df, h = (high - low) / PANELS,
+           sum = 0;
     double constant = df / 2 * log(df) - lgamma(df / 2) - (df / 2 - 1) * log(2);
     for (int i = 0; i <= PANELS; i++) {
         double s = low + i * h;

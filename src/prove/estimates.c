@@ -40,7 +40,8 @@ static double standard_deviation(const double *values, int n, double center) {
     return n > 1 ? sqrt(squares / (n - 1)) : 0;
 }
 
-/* Mean of the middle half of sorted values: of the n/4 that are left out on each side, the last one may be left out in part. */
+/* Mean of the middle half of sorted values: of the n/4 that are left out on each side, the last one may be left out
+ * in part. */
 static double interquartile_mean(const double *sorted, int n) {
     double cut = n / 4.0, sum = 0;
     for (int i = 1; i <= n; i++) {
@@ -121,13 +122,15 @@ static double percentile(const double *sorted, int n, double share) {
     return below + 1 < n ? sorted[below] + (at - below) * (sorted[below + 1] - sorted[below]) : sorted[n - 1];
 }
 
-sow_status sow_bootstrap(const double *values, int arms, int n, double (*statistic)(const double *values, int n), int draws, double level,
-                         double *low, double *high) {
-    if (arms < 1 || draws < 1) return sow_fail(SOW_E_RANGE, "bootstrap: %d arms and %d draws, expected at least one of each", arms, draws);
+sow_status sow_bootstrap(const double *values, int arms, int n, double (*statistic)(const double *values, int n),
+                         int draws, double level, double *low, double *high) {
+    if (arms < 1 || draws < 1)
+        return sow_fail(SOW_E_RANGE, "bootstrap: %d arms and %d draws, expected at least one of each", arms, draws);
     sow_arena *arena;
     SOW_TRY(check(values, n * arms));
     SOW_TRY(sow_arena_new(&arena));
-    double *drawn = sow_arena_take(arena, (size_t)n, sizeof *drawn), *found = sow_arena_take(arena, (size_t)draws * (size_t)arms, sizeof *found);
+    double *drawn = sow_arena_take(arena, (size_t)n, sizeof *drawn),
+           *found = sow_arena_take(arena, (size_t)draws * (size_t)arms, sizeof *found);
     int *seeds = sow_arena_take(arena, (size_t)n, sizeof *seeds);
     bool ready = drawn && found && seeds;
     for (int draw = 0; ready && draw < draws; draw++) {
@@ -162,7 +165,8 @@ sow_status sow_t_test(const double *d, int n, double *t, double *p) {
 sow_status sow_t_interval(const double *d, int n, double alpha, double *low, double *high) {
     SOW_TRY(check(d, n));
     if (n < 2) return sow_fail(SOW_E_RANGE, "t interval: one value, expected at least 2");
-    double center = mean(d, n), half = sow_t_quantile(1 - alpha / 2, n - 1) * standard_deviation(d, n, center) / sqrt(n);
+    double center = mean(d, n),
+           half = sow_t_quantile(1 - alpha / 2, n - 1) * standard_deviation(d, n, center) / sqrt(n);
     *low = center - half;
     *high = center + half;
     return SOW_OK;

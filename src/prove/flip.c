@@ -1,6 +1,6 @@
 /* The exact group-sequential sign-flip test (PROVE.md, section 2.2): if starts do not matter, the signs of paired
- * differences are fair coins given their sizes, so the sum that was seen is one of 2^n equally likely ones. Rows of signs
- * that reach a threshold at one look are spent and leave the later ones, which keeps the level over all looks. */
+ * differences are fair coins given their sizes, so the sum that was seen is one of 2^n equally likely ones. Rows of
+ * signs that reach a threshold at one look are spent and leave the later ones, which keeps the level over all looks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,8 @@ static void fill_signs(sow_flip *flip) {
 }
 
 sow_status sow_flip_new(int seeds, sow_flip **out) {
-    if (seeds < 1 || seeds > SEEDS_MAX) return sow_fail(SOW_E_RANGE, "sign-flip test: %d seeds, expected 1 to %d", seeds, SEEDS_MAX);
+    if (seeds < 1 || seeds > SEEDS_MAX)
+        return sow_fail(SOW_E_RANGE, "sign-flip test: %d seeds, expected 1 to %d", seeds, SEEDS_MAX);
     sow_flip *flip = sow_reallocate(NULL, sizeof *flip);
     if (!flip) return SOW_E_MEMORY;
     *flip = (sow_flip){.seeds = seeds, .rows = seeds <= ALL_ROWS_UP_TO ? (int64_t)1 << seeds : ROWS_MAX};
@@ -60,7 +61,8 @@ int64_t sow_flip_rows(const sow_flip *flip) {
 }
 
 bool sow_is_look(sow_looks looks, int n) {
-    return n == looks.last || (n >= looks.first && n < looks.last && (n - looks.first) % (looks.every > 0 ? looks.every : 1) == 0);
+    return n == looks.last ||
+           (n >= looks.first && n < looks.last && (n - looks.first) % (looks.every > 0 ? looks.every : 1) == 0);
 }
 
 /* ---- one look ---- */
@@ -94,7 +96,7 @@ static double select_descending(double *values, int64_t count, int64_t rank) {
     return values[rank];
 }
 
-/* Copies the rows that are at least as large as what a sample suggests for `rank`: the tail that the selection needs. */
+/* Copies the rows at least as large as what a sample suggests for `rank`: the tail that the selection needs. */
 static int64_t copy_tail(const sow_flip *flip, int64_t rank, double *tail) {
     enum { STRIDE = 32 };
     double sample[ROWS_MAX / STRIDE + 1];
@@ -135,7 +137,8 @@ static int64_t spend(sow_flip *flip, double threshold) {
 /* One look at the sums; *used counts the rows spent so far. */
 static sow_flip_look look_at(sow_flip *flip, int k, sow_looks looks, double a, double magnitude, int64_t *used) {
     double share = (double)k / looks.last;
-    sow_flip_look look = {k, (int64_t)floor((double)flip->rows * a * share * share + 1e-9) - *used, NAN, flip->sums[0], 0, false};
+    sow_flip_look look = {
+        k, (int64_t)floor((double)flip->rows * a * share * share + 1e-9) - *used, NAN, flip->sums[0], 0, false};
     if (look.free < 1) return look;
     int64_t live = flip->rows - *used;
     look.threshold = kth_largest(flip, look.free < live ? look.free : live - 1) + 1e-12 * magnitude;
@@ -145,7 +148,8 @@ static sow_flip_look look_at(sow_flip *flip, int k, sow_looks looks, double a, d
     return look;
 }
 
-int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, double a, sow_flip_look *trace, int *traced) {
+int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, double a, sow_flip_look *trace,
+                  int *traced) {
     int64_t used = 0;
     double magnitude = 0;
     int count = 0, rejected = 0;
@@ -164,7 +168,13 @@ int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, doubl
 
 /* ---- interval and p ---- */
 
-typedef struct question { sow_flip *flip; const double *d; int n; sow_looks looks; double a, sign; } question;
+typedef struct question {
+    sow_flip *flip;
+    const double *d;
+    int n;
+    sow_looks looks;
+    double a, sign;
+} question;
 
 static bool rejects_at(const question *q, double location) {
     double x[SEEDS_MAX];

@@ -6,7 +6,8 @@
 
 #include "sow/prove.h"
 
-static const char *const statistic_names[] = {"mean difference", "median difference", "ratio of means", "wins", "least difference"};
+static const char *const statistic_names[] = {"mean difference", "median difference", "ratio of means", "wins",
+                                              "least difference"};
 
 /* ---- scores ---- */
 
@@ -19,9 +20,12 @@ static const sow_score *find_score(const sow_study_call *call, const char *arm, 
 }
 
 sow_status sow_study_score(sow_study_call *call, const char *arm, const char *metric, uint64_t seed, double value) {
-    if (!isfinite(value)) return sow_fail(SOW_E_NUMBER, "study: %s of %s, seed %llu, is not finite", metric, arm, (unsigned long long)seed);
+    if (!isfinite(value))
+        return sow_fail(SOW_E_NUMBER, "study: %s of %s, seed %llu, is not finite", metric, arm,
+                        (unsigned long long)seed);
     if (find_score(call, arm, metric, seed))
-        return sow_fail(SOW_E_EXISTS, "study: %s of %s, seed %llu, has a score already", metric, arm, (unsigned long long)seed);
+        return sow_fail(SOW_E_EXISTS, "study: %s of %s, seed %llu, has a score already", metric, arm,
+                        (unsigned long long)seed);
     int64_t n = call->score_count;
     if (n == 0 || (n >= 16 && (n & (n - 1)) == 0)) { /* full at 16, 32, 64 ... */
         sow_score *larger;
@@ -39,7 +43,10 @@ sow_status sow_study_score(sow_study_call *call, const char *arm, const char *me
 
 typedef enum truth { FAILS, HOLDS, UNDECIDED } truth;
 
-typedef struct pairs { double *arm, *against, *d; int n; } pairs;
+typedef struct pairs {
+    double *arm, *against, *d;
+    int n;
+} pairs;
 
 /* Values of the seeds that have both scores, in the order of the call's seeds; no `against`: differences from 0. */
 static sow_status pair(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, pairs *out) {
@@ -71,7 +78,8 @@ static sow_status effect_of(const pairs *p, sow_statistic statistic, double *eff
     return SOW_OK;
 }
 
-/* The paired t interval of the differences; for a ratio, of the logarithms of the seeds' ratios. False: there is none. */
+/* The paired t interval of the differences; for a ratio, of the logarithms of the seeds' ratios. False: there is
+ * none. */
 static bool interval_of(const pairs *p, sow_statistic statistic, double *logs, double *low, double *high) {
     if (p->n < 2) return false;
     if (statistic != SOW_RATIO_OF_MEANS) return sow_t_interval(p->d, p->n, 0.05, low, high) == SOW_OK;
@@ -100,7 +108,8 @@ static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, int needed, json_t *list, truth *out) {
+static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, int needed,
+                               json_t *list, truth *out) {
     pairs p;
     double effect = NAN, low, high, *logs;
     SOW_TRY(pair(arena, call, clause, &p));
@@ -109,9 +118,10 @@ static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, con
     bool interval = interval_of(&p, clause->statistic, logs, &low, &high);
     *out = holds(clause, effect, p.n, needed);
     json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:o, s:o, s:o, s:s, s:i, s:o}", "says", clause->says, "statistic",
-                            statistic_names[clause->statistic], "op", clause->at_least ? ">=" : "<=", "value", clause->value, "effect", number(effect),
-                            "low", number(interval ? low : NAN), "high", number(interval ? high : NAN), "interval", interval_name(clause->statistic),
-                            "n", p.n, "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
+                            statistic_names[clause->statistic], "op", clause->at_least ? ">=" : "<=", "value",
+                            clause->value, "effect", number(effect), "low", number(interval ? low : NAN), "high",
+                            number(interval ? high : NAN), "interval", interval_name(clause->statistic), "n", p.n,
+                            "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
     return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
 }
 
@@ -127,8 +137,8 @@ static sow_status add_arm(const sow_study_call *call, const sow_score *first, do
     }
     if (n == 0) return SOW_OK;
     SOW_TRY(sow_summarise(values, n, &summary));
-    json_t *row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:i}", "arm", first->arm, "metric", first->metric, "mean", summary.mean, "min",
-                            summary.minimum, "max", summary.maximum, "sd", summary.sd, "n", n);
+    json_t *row = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:i}", "arm", first->arm, "metric", first->metric, "mean",
+                            summary.mean, "min", summary.minimum, "max", summary.maximum, "sd", summary.sd, "n", n);
     return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
 }
 
@@ -158,14 +168,16 @@ static const char *verdict_of(const truth *truths, int count) {
     return undecided ? "not decided" : "confirmed";
 }
 
-static sow_status judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t *clauses, json_t *arms, const char **verdict) {
+static sow_status judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t *clauses,
+                        json_t *arms, const char **verdict) {
     uint64_t *seeds;
     int needed = 0;
     truth *truths;
     if (study->seeds[call->scale]) SOW_TRY(sow_seeds_parse(arena, study->seeds[call->scale], &seeds, &needed));
     if (needed < call->seed_count) needed = call->seed_count; /* a pair missing decides nothing */
     SOW_TRY(SOW_NEW(arena, truths, call->clause_count));
-    for (int i = 0; i < call->clause_count; i++) SOW_TRY(judge_clause(arena, call, &call->clauses[i], needed, clauses, &truths[i]));
+    for (int i = 0; i < call->clause_count; i++)
+        SOW_TRY(judge_clause(arena, call, &call->clauses[i], needed, clauses, &truths[i]));
     SOW_TRY(add_arms(arena, call, arms));
     *verdict = verdict_of(truths, call->clause_count);
     return SOW_OK;
@@ -178,8 +190,8 @@ sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_s
     sow_status status = judge(arena, study, call, clauses, arms, &verdict);
     *out = NULL;
     if (status == SOW_OK) {
-        *out = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "study", study->name, "scale", scales[call->scale], "claim", call->claim ? call->claim : "",
-                         "verdict", verdict, "clauses", clauses, "arms", arms);
+        *out = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "study", study->name, "scale", scales[call->scale], "claim",
+                         call->claim ? call->claim : "", "verdict", verdict, "clauses", clauses, "arms", arms);
         if (!*out) status = sow_fail(SOW_E_MEMORY, "study: out of memory");
     }
     json_decref(clauses);

@@ -4,7 +4,8 @@
 
 #include "sow/prove.h"
 
-/* Adds one seed's ranks (1 is the largest score, ties share the mean rank) to the sums, and their squares to *squares. */
+/* Adds one seed's ranks (1 is the largest score, ties share the mean rank) to the sums, and their squares to
+ * *squares. */
 static void add_ranks(const double *scores, int arms, double *rank_sums, double *squares) {
     for (int a = 0; a < arms; a++) {
         int above = 0, equal = 0;
@@ -15,19 +16,22 @@ static void add_ranks(const double *scores, int arms, double *rank_sums, double 
     }
 }
 
-sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha, double *statistic, double *p, double *rank_sums,
-                        double *difference) {
-    if (seeds < 2 || arms < 2) return sow_fail(SOW_E_RANGE, "Friedman's test: %d seeds of %d arms, expected at least 2 of 2", seeds, arms);
+sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha, double *statistic, double *p,
+                        double *rank_sums, double *difference) {
+    if (seeds < 2 || arms < 2)
+        return sow_fail(SOW_E_RANGE, "Friedman's test: %d seeds of %d arms, expected at least 2 of 2", seeds, arms);
     double squares = 0, between = 0, n = seeds, k = arms;
     for (int a = 0; a < arms; a++) rank_sums[a] = 0;
     for (int s = 0; s < seeds; s++) {
         for (int a = 0; a < arms; a++)
-            if (!isfinite(scores[s * arms + a])) return sow_fail(SOW_E_NUMBER, "Friedman's test: seed %d of arm %d is not finite", s, a);
+            if (!isfinite(scores[s * arms + a]))
+                return sow_fail(SOW_E_NUMBER, "Friedman's test: seed %d of arm %d is not finite", s, a);
         add_ranks(scores + (int64_t)s * arms, arms, rank_sums, &squares);
     }
     for (int a = 0; a < arms; a++) between += rank_sums[a] * rank_sums[a];
     double center = n * k * (k + 1) * (k + 1) / 4; /* of the squares, were all ranks equal */
-    if (squares - center < 1e-9) return sow_fail(SOW_E_NUMBER, "Friedman's test: all arms score the same in every seed");
+    if (squares - center < 1e-9)
+        return sow_fail(SOW_E_NUMBER, "Friedman's test: all arms score the same in every seed");
     *statistic = (k - 1) * (between - n * center) / (squares - center);
     *p = sow_chi2_p(*statistic, k - 1);
     double spread = 2 * (n * squares - between) / ((n - 1) * (k - 1));
@@ -37,8 +41,10 @@ sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha,
 
 sow_status sow_plan_halving(int arms, int64_t first, int eta, int64_t steps, sow_halving *out) {
     if (arms < 1 || eta < 2 || first < 1 || first > steps)
-        return sow_fail(SOW_E_RANGE, "halving: %d arms, eta %d, first rung %lld of %lld steps; expected arms >= 1, eta >= 2, 1 <= first <= steps", arms, eta,
-                        (long long)first, (long long)steps);
+        return sow_fail(
+            SOW_E_RANGE,
+            "halving: %d arms, eta %d, first rung %lld of %lld steps; expected arms >= 1, eta >= 2, 1 <= first <= steps",
+            arms, eta, (long long)first, (long long)steps);
     *out = (sow_halving){0};
     int64_t rung = arms == 1 ? steps : first, before = 0;
     for (;;) {

@@ -17,19 +17,23 @@ enum { BATCH = 4096, SLOT_LIMIT = 1024 };
 static const double batch_seconds = 1, look_seconds = 0.1; /* between commits of records; between looks for Ctrl-C */
 
 /* A record on its way to the store. */
-typedef struct value { int64_t row; int attempt; sow_record record; } value;
+typedef struct value {
+    int64_t row;
+    int attempt;
+    sow_record record;
+} value;
 
 typedef struct loop {
     sow_store *store;
     const sow_runner *runner;
     sow_cell *cells;
     int count;
-    int64_t *rows;          /* of the store, by cell */
-    int *failures;          /* in this call, by cell */
+    int64_t *rows; /* of the store, by cell */
+    int *failures; /* in this call, by cell */
     sow_order order;
     sow_slot *slots;
     int slot_count, busy, final; /* slots at work; cells that are done or given up */
-    struct pollfd *watched; /* two a slot: socket, output */
+    struct pollfd *watched;      /* two a slot: socket, output */
     const char *supervisor;
     char **environment;
     sow_limits limits;
@@ -38,7 +42,7 @@ typedef struct loop {
     int batched;
     double batch_since;
     int64_t done_units, total_units; /* progress: steps if known, else cells */
-    sow_status error;       /* why we wind up, SOW_OK: we do not */
+    sow_status error;                /* why we wind up, SOW_OK: we do not */
     char message[2048];
 } loop;
 
@@ -68,7 +72,8 @@ static void set_final(loop *l, int cell, sow_cell_state state) {
 /* ---- records ---- */
 
 static sow_status put_batch(loop *l) {
-    for (int i = 0; i < l->batched; i++) SOW_TRY(sow_store_value(l->store, l->batch[i].row, l->batch[i].attempt, &l->batch[i].record));
+    for (int i = 0; i < l->batched; i++)
+        SOW_TRY(sow_store_value(l->store, l->batch[i].row, l->batch[i].attempt, &l->batch[i].record));
     return SOW_OK;
 }
 
@@ -94,7 +99,8 @@ static sow_status take_record(void *owner, sow_slot *slot, const sow_record *rec
     if (l->batched == BATCH) SOW_TRY(flush(l));
     if (l->batched == 0) l->batch_since = sow_seconds();
     const char *previous = l->batched > 0 ? l->batch[l->batched - 1].record.metric : NULL;
-    const char *metric = previous && !strcmp(previous, record->metric) ? previous : sow_arena_copy(l->batch_arena, record->metric);
+    const char *metric = previous && !strcmp(previous, record->metric) ? previous
+                                                                       : sow_arena_copy(l->batch_arena, record->metric);
     if (!metric) return SOW_E_MEMORY;
     l->batch[l->batched++] = (value){l->rows[slot->cell], cell->attempt, {record->step, metric, record->value}};
     return SOW_OK;
@@ -109,8 +115,9 @@ static sow_status block_dependents(loop *l, int cell) {
     for (int i = 0; i < count; i++) {
         sow_cell *blocked = &l->cells[list[i]];
         if (blocked->state == SOW_CELL_DONE || blocked->state == SOW_CELL_DIVERGED) continue;
-        blocked->last_lines = sow_arena_format(sow_store_arena(l->store), "not run: it needs %s, seed %llu, which %s", l->cells[cell].stage,
-                                               (unsigned long long)l->cells[cell].seed, l->cells[cell].state == SOW_CELL_DIVERGED ? "diverged" : "failed");
+        blocked->last_lines = sow_arena_format(sow_store_arena(l->store), "not run: it needs %s, seed %llu, which %s",
+                                               l->cells[cell].stage, (unsigned long long)l->cells[cell].seed,
+                                               l->cells[cell].state == SOW_CELL_DIVERGED ? "diverged" : "failed");
         if (!blocked->last_lines) return SOW_E_MEMORY;
         SOW_TRY(sow_store_blocked(l->store, l->rows[list[i]]));
         set_final(l, list[i], SOW_CELL_FAILED);
@@ -174,11 +181,14 @@ static sow_status end_badly(loop *l, sow_slot *slot, sow_ending *ending, sow_sta
     char *lines;
     SOW_TRY(sow_slot_last_lines(slot, l->cells[cell].folder, l->scratch, &lines));
     ending->state = state_after(l, slot, refused);
-    ending->outcome = refused == SOW_E_NUMBER ? sow_end_name(SOW_END_DIVERGED) : refused != SOW_OK ? "refused" : sow_end_name(slot->end);
+    ending->outcome = refused == SOW_E_NUMBER ? sow_end_name(SOW_END_DIVERGED)
+                      : refused != SOW_OK     ? "refused"
+                                              : sow_end_name(slot->end);
     ending->log = lines;
     if (ending->state == SOW_CELL_FAILED || ending->state == SOW_CELL_DIVERGED)
         if (!(l->cells[cell].last_lines = sow_arena_copy(sow_store_arena(l->store), lines))) return SOW_E_MEMORY;
-    if (ending->state == SOW_CELL_PENDING) sow_warn("%s: attempt %d failed and is tried again: %s", slot->who, l->cells[cell].attempt, slot->reason);
+    if (ending->state == SOW_CELL_PENDING)
+        sow_warn("%s: attempt %d failed and is tried again: %s", slot->who, l->cells[cell].attempt, slot->reason);
     return end_in_store(l, cell, ending);
 }
 
@@ -217,7 +227,10 @@ static void close_slot(loop *l, sow_slot *slot) {
 
 static sow_status start_cell(loop *l, sow_slot *slot, int index) {
     sow_cell *cell = &l->cells[index];
-    sow_launch launch = {.supervisor = l->supervisor, .environment = l->environment, .limits = &l->limits, .lock = sow_store_lock(l->store)};
+    sow_launch launch = {.supervisor = l->supervisor,
+                         .environment = l->environment,
+                         .limits = &l->limits,
+                         .lock = sow_store_lock(l->store)};
     char *command;
     SOW_TRY(sow_make_folder(cell->folder));
     SOW_TRY(l->runner->command(l->runner->user, l->scratch, cell, &command));
@@ -312,7 +325,8 @@ static sow_status check_rows(loop *l) {
         if (sorted[i] != sorted[i - 1]) continue;
         int c = 0;
         while (l->rows[c] != sorted[i]) c++;
-        return sow_fail(SOW_E_ARGUMENT, "two cells are %s, seed %llu, arm %d", l->cells[c].stage, (unsigned long long)l->cells[c].seed, l->cells[c].arm);
+        return sow_fail(SOW_E_ARGUMENT, "two cells are %s, seed %llu, arm %d", l->cells[c].stage,
+                        (unsigned long long)l->cells[c].seed, l->cells[c].arm);
     }
     return SOW_OK;
 }
@@ -322,7 +336,8 @@ static sow_status read_cells(loop *l) {
     bool steps_known = true;
     for (int c = 0; c < l->count; c++) {
         SOW_TRY(sow_store_cell(l->store, &l->cells[c], &l->rows[c]));
-        if (l->cells[c].state != SOW_CELL_DONE && l->cells[c].state != SOW_CELL_DIVERGED) l->cells[c].state = SOW_CELL_PENDING;
+        if (l->cells[c].state != SOW_CELL_DONE && l->cells[c].state != SOW_CELL_DIVERGED)
+            l->cells[c].state = SOW_CELL_PENDING;
         l->cells[c].last_lines = NULL;
         steps_known = steps_known && l->cells[c].steps > 1;
     }
@@ -388,7 +403,8 @@ static sow_status prepare(loop *l) {
     SOW_TRY(SOW_NEW(l->arena, l->watched, 2 * l->slot_count));
     SOW_TRY(SOW_NEW_RAW(l->arena, l->batch, BATCH));
     SOW_TRY(SOW_NEW(l->arena, l->slots, l->slot_count));
-    for (int s = 0; s < l->slot_count; s++) l->slots[s] = (sow_slot){.cell = -1, .log = -1, .trainer = {.socket = -1, .output = -1}};
+    for (int s = 0; s < l->slot_count; s++)
+        l->slots[s] = (sow_slot){.cell = -1, .log = -1, .trainer = {.socket = -1, .output = -1}};
     SOW_TRY(sow_order_new(l->arena, l->cells, l->count, &l->order));
     SOW_TRY(sow_supervisor_path(l->arena, &l->supervisor));
     SOW_TRY(sow_trainer_environment(l->arena, threads, &l->environment));
@@ -405,8 +421,10 @@ static sow_status report(const loop *l) {
     }
     if (first < 0) return SOW_OK;
     const sow_cell *cell = &l->cells[first];
-    return sow_fail(SOW_E_TRAINER, "of %d cells, %d failed and %d diverged; the first is %s, seed %llu, arm %d (%s/log): %.1500s", l->count, failed, diverged,
-                    cell->stage, (unsigned long long)cell->seed, cell->arm, cell->folder, cell->last_lines ? cell->last_lines : "diverged in an earlier run");
+    return sow_fail(SOW_E_TRAINER,
+                    "of %d cells, %d failed and %d diverged; the first is %s, seed %llu, arm %d (%s/log): %.1500s",
+                    l->count, failed, diverged, cell->stage, (unsigned long long)cell->seed, cell->arm, cell->folder,
+                    cell->last_lines ? cell->last_lines : "diverged in an earlier run");
 }
 
 static void release(loop *l) {

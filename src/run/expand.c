@@ -41,13 +41,16 @@ static sow_status unknown(sow_arena *arena, const sow_variable *variables, int c
     for (int i = 0; i < count; i++) names[i] = variables[i].name;
     if (!word) return SOW_E_MEMORY;
     near = sow_nearest(word, names, count);
-    if (near) return sow_fail(SOW_E_ARGUMENT, "command: unknown placeholder {%s}, did you mean {%s}? ({{ is a brace)", word, near);
+    if (near)
+        return sow_fail(SOW_E_ARGUMENT, "command: unknown placeholder {%s}, did you mean {%s}? ({{ is a brace)", word,
+                        near);
     return sow_fail(SOW_E_ARGUMENT, "command: unknown placeholder {%s} ({{ is a brace)", word);
 }
 
 /* What stands at an opening brace: "{{" (variable stays NULL, length 2) or {name}. A brace that opens neither is the
  * shell's own, such as ${HOME} and { cmd; }: it stays (length 1). */
-static sow_status at_brace(sow_arena *arena, const char *text, const sow_variable *variables, int count, const sow_variable **variable, size_t *length) {
+static sow_status at_brace(sow_arena *arena, const char *text, const sow_variable *variables, int count,
+                           const sow_variable **variable, size_t *length) {
     size_t end = 1;
     *variable = NULL;
     *length = text[1] == '{' ? 2 : 1;

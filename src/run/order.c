@@ -6,7 +6,8 @@ static sow_status check_needs(const sow_cell *cells, int count, int64_t *total) 
     for (int c = 0; c < count; c++) {
         for (int n = 0; n < cells[c].need_count; n++)
             if (cells[c].needs[n] < 0 || cells[c].needs[n] >= c)
-                return sow_fail(SOW_E_ARGUMENT, "cell %d (%s): needs cell %d, expected an earlier one", c, cells[c].stage, cells[c].needs[n]);
+                return sow_fail(SOW_E_ARGUMENT, "cell %d (%s): needs cell %d, expected an earlier one", c,
+                                cells[c].stage, cells[c].needs[n]);
         *total += cells[c].need_count;
     }
     return SOW_OK;

@@ -6,9 +6,9 @@
 
 typedef struct sow_order {
     int count;
-    int *waiting;               /* needs that are not done yet, by cell */
-    int *first, *dependents;    /* those that need cell c: dependents[first[c] .. first[c+1]-1] */
-    int *heap, ready;           /* ready cells, the least on top */
+    int *waiting;            /* needs that are not done yet, by cell */
+    int *first, *dependents; /* those that need cell c: dependents[first[c] .. first[c+1]-1] */
+    int *heap, ready;        /* ready cells, the least on top */
     int *stack;
 } sow_order;
 

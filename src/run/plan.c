@@ -31,8 +31,7 @@ static const char *differing_key(const json_t *a, const json_t *b) {
     const char *first = NULL, *key;
     json_t *value;
     const json_t *both[] = {a, b};
-    for (int i = 0; i < 2; i++)
-        json_object_foreach((json_t *)(uintptr_t)both[i], key, value) {
+    for (int i = 0; i < 2; i++) json_object_foreach((json_t *)(uintptr_t)both[i], key, value) {
             if (json_equal(value, json_object_get(both[1 - i], key))) continue;
             if (!first || strcmp(key, first) < 0) first = key;
         }
@@ -83,5 +82,6 @@ sow_status sow_plan_difference(const char *path, const char *found, const char *
     show(b, expected_text, sizeof expected_text);
     json_decref(theirs);
     json_decref(ours);
-    return sow_fail(SOW_E_EXISTS, "%s: belongs to another plan: %s: found %s, expected %s; use another folder", path, *place ? place : "plan", found_text, expected_text);
+    return sow_fail(SOW_E_EXISTS, "%s: belongs to another plan: %s: found %s, expected %s; use another folder", path,
+                    *place ? place : "plan", found_text, expected_text);
 }

@@ -9,7 +9,8 @@
 
 #include "sow/log.h"
 
-/* Python and C print these bare, JSON has no word for them: a string that no trainer prints stands for them meanwhile. */
+/* Python and C print these bare, JSON has no word for them: a string that no trainer prints stands for them
+ * meanwhile. */
 static const char mark[] = "\"\\u0001not finite\"";
 static const char marked[] = "\001not finite";
 enum { SHORTEST_TOKEN = 3, WARNED_LINES = 5 };
@@ -26,9 +27,11 @@ void sow_reader_close(sow_reader *reader) {
 }
 
 static sow_status bad_line(sow_reader *reader, const char *why) {
-    if (++reader->bad <= WARNED_LINES) sow_warn("%s: line %lld of its output is skipped: %s", reader->who, (long long)reader->lines, why);
+    if (++reader->bad <= WARNED_LINES)
+        sow_warn("%s: line %lld of its output is skipped: %s", reader->who, (long long)reader->lines, why);
     if (reader->bad < SOW_BAD_LINES) return SOW_OK;
-    return sow_fail(SOW_E_TRAINER, "%s: %d bad lines in its output, the last one: %s; expected lines like {\"step\":10,\"loss\":0.5}",
+    return sow_fail(SOW_E_TRAINER,
+                    "%s: %d bad lines in its output, the last one: %s; expected lines like {\"step\":10,\"loss\":0.5}",
                     reader->who, reader->bad, why);
 }
 
@@ -38,7 +41,8 @@ static size_t not_finite_token(const char *text) {
     size_t sign = *text == '-' || *text == '+';
     for (int w = 0; w < 3; w++) {
         size_t length = strlen(words[w]);
-        if (!strncasecmp(text + sign, words[w], length) && !isalnum((unsigned char)text[sign + length])) return sign + length;
+        if (!strncasecmp(text + sign, words[w], length) && !isalnum((unsigned char)text[sign + length]))
+            return sign + length;
     }
     return 0;
 }
@@ -86,7 +90,8 @@ static sow_status take_numbers(sow_reader *reader, json_t *object, int64_t step)
     json_t *value;
     json_object_foreach(object, name, value) {
         if (json_is_string(value) && !strcmp(json_string_value(value), marked))
-            return sow_fail(SOW_E_NUMBER, "%s: %s is not a finite number at step %lld", reader->who, name, (long long)step);
+            return sow_fail(SOW_E_NUMBER, "%s: %s is not a finite number at step %lld", reader->who, name,
+                            (long long)step);
         if (!json_is_number(value) || !strcmp(name, "step")) continue;
         SOW_TRY(reader->record(reader->user, &(sow_record){step, name, json_number_value(value)}));
     }
@@ -107,8 +112,8 @@ static sow_status take_record(sow_reader *reader) {
     if (!json_is_integer(step)) status = bad_line(reader, step ? "its \"step\" is no integer" : "it has no \"step\"");
     else if (json_integer_value(step) < 0) status = bad_line(reader, "its \"step\" is negative");
     else if (json_integer_value(step) < reader->steps)
-        status = sow_fail(SOW_E_TRAINER, "%s: step %lld after step %lld; expected steps that never decrease", reader->who,
-                          (long long)json_integer_value(step), (long long)reader->steps);
+        status = sow_fail(SOW_E_TRAINER, "%s: step %lld after step %lld; expected steps that never decrease",
+                          reader->who, (long long)json_integer_value(step), (long long)reader->steps);
     else {
         reader->steps = json_integer_value(step);
         status = take_numbers(reader, object, reader->steps);

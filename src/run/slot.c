@@ -16,7 +16,8 @@ enum { READ_AT_ONCE = 65536, READS = 4, LOG_LIMIT = 16 << 20, TAIL = 2048, TAIL_
 static const double drain_seconds = 1; /* a process that fled the supervisor may hold the pipe: no longer than this */
 
 const char *sow_end_name(sow_end end) {
-    static const char *const names[] = {"done", "exit", "signal", "diverged", "contract", "start time", "silent time", "cell time", "stopped", "lost"};
+    static const char *const names[] = {"done",       "exit",        "signal",    "diverged", "contract",
+                                        "start time", "silent time", "cell time", "stopped",  "lost"};
     return names[end];
 }
 
@@ -25,7 +26,8 @@ const char *sow_end_name(sow_end end) {
 static sow_status open_log(sow_slot *slot, const sow_cell *cell) {
     char path[4096];
     int length = snprintf(path, sizeof path, "%s/log", cell->folder);
-    if (length < 0 || length >= (int)sizeof path) return sow_fail(SOW_E_RANGE, "%s: the path is too long", cell->folder);
+    if (length < 0 || length >= (int)sizeof path)
+        return sow_fail(SOW_E_RANGE, "%s: the path is too long", cell->folder);
     slot->log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (slot->log < 0) return sow_fail(SOW_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
     off_t end = lseek(slot->log, 0, SEEK_END);
@@ -58,12 +60,14 @@ sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch
     slot->reason[0] = 0;
     slot->log_size = 0;
     slot->kill_at = slot->gone_at = 0;
-    snprintf(slot->who, sizeof slot->who, "%.100s, seed %llu, arm %d", cell->stage, (unsigned long long)cell->seed, cell->arm);
+    snprintf(slot->who, sizeof slot->who, "%.100s, seed %llu, arm %d", cell->stage, (unsigned long long)cell->seed,
+             cell->arm);
     slot->reader = (sow_reader){.who = slot->who, .record = take_record, .log = take_log, .user = slot};
     SOW_TRY(open_log(slot, cell));
     SOW_TRY(sow_reader_open(&slot->reader));
     slot->started = slot->last_line = sow_seconds();
-    return sow_trainer_start(launch->supervisor, launch->command, launch->environment, launch->limits->memory_bytes, slot->log, launch->lock, &slot->trainer);
+    return sow_trainer_start(launch->supervisor, launch->command, launch->environment, launch->limits->memory_bytes,
+                             slot->log, launch->lock, &slot->trainer);
 }
 
 /* ---- stop ---- */
@@ -111,11 +115,14 @@ static void check_limits(sow_slot *slot, const sow_limits *limits, double now) {
     if (slot->trainer.ended || slot->end != SOW_END_NONE) return;
     bool heard = slot->reader.lines > 0;
     if (now - slot->started > limits->cell_seconds)
-        sow_slot_stop(slot, limits, SOW_END_CELL_TIME, "ran longer than %g s, the limit of a cell", limits->cell_seconds);
+        sow_slot_stop(slot, limits, SOW_END_CELL_TIME, "ran longer than %g s, the limit of a cell",
+                      limits->cell_seconds);
     else if (!heard && now - slot->started > limits->start_seconds)
-        sow_slot_stop(slot, limits, SOW_END_START_TIME, "printed no line on standard output within %g s of its start", limits->start_seconds);
+        sow_slot_stop(slot, limits, SOW_END_START_TIME, "printed no line on standard output within %g s of its start",
+                      limits->start_seconds);
     else if (heard && now - slot->last_line > limits->silent_seconds)
-        sow_slot_stop(slot, limits, SOW_END_SILENT_TIME, "printed no line on standard output for %g s", limits->silent_seconds);
+        sow_slot_stop(slot, limits, SOW_END_SILENT_TIME, "printed no line on standard output for %g s",
+                      limits->silent_seconds);
 }
 
 sow_status sow_slot_serve(sow_slot *slot, const sow_limits *limits) {

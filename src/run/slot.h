@@ -9,22 +9,30 @@
 
 /* Why a slot stops its trainer, or what came of it. */
 typedef enum sow_end {
-    SOW_END_NONE, SOW_END_EXIT, SOW_END_SIGNAL, SOW_END_DIVERGED, SOW_END_CONTRACT, SOW_END_START_TIME, SOW_END_SILENT_TIME, SOW_END_CELL_TIME,
-    SOW_END_STOPPED, SOW_END_LOST
+    SOW_END_NONE,
+    SOW_END_EXIT,
+    SOW_END_SIGNAL,
+    SOW_END_DIVERGED,
+    SOW_END_CONTRACT,
+    SOW_END_START_TIME,
+    SOW_END_SILENT_TIME,
+    SOW_END_CELL_TIME,
+    SOW_END_STOPPED,
+    SOW_END_LOST
 } sow_end;
 
 typedef struct sow_slot {
-    int cell;                /* index, -1: free */
+    int cell;                                                                           /* index, -1: free */
     sow_status (*record)(void *owner, struct sow_slot *slot, const sow_record *record); /* each record, as it arrives */
     void *owner;
-    char who[160];           /* the cell in words */
+    char who[160]; /* the cell in words */
     sow_trainer trainer;
     sow_reader reader;
-    int log;                 /* descriptor of FOLDER/log, -1: none */
-    int64_t log_start, log_size; /* where this attempt begins in it, and what we wrote */
+    int log;                                     /* descriptor of FOLDER/log, -1: none */
+    int64_t log_start, log_size;                 /* where this attempt begins in it, and what we wrote */
     double started, last_line, kill_at, gone_at; /* seconds; 0: not yet */
     sow_end end;
-    char reason[512];        /* in words */
+    char reason[512]; /* in words */
 } sow_slot;
 
 typedef struct sow_launch {
@@ -36,12 +44,14 @@ typedef struct sow_launch {
 
 /* Opens the log, starts the trainer. `record` and `owner` must be set. */
 sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch *launch);
-/* Takes what has arrived, and stops the trainer where its limits or its contract are broken. Fails only where we fail. */
+/* Takes what has arrived, and stops the trainer where its limits or its contract are broken. Fails only where we
+ * fail. */
 sow_status sow_slot_serve(sow_slot *slot, const sow_limits *limits);
 /* Seconds until something is due without any event. */
 double sow_slot_patience(const sow_slot *slot, const sow_limits *limits);
 /* SIGTERM now, SIGKILL after the grace time; the first reason counts. */
-void sow_slot_stop(sow_slot *slot, const sow_limits *limits, sow_end why, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void sow_slot_stop(sow_slot *slot, const sow_limits *limits, sow_end why, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 /* Nothing of the trainer is left, and its output has been read. */
 bool sow_slot_over(const sow_slot *slot);
 /* What came of it: settles `end` and `reason`. Exit status 0 gives SOW_END_EXIT with code 0. */

@@ -40,7 +40,18 @@ static const char schema[] =
     "PRAGMA user_version=1;";
 
 typedef enum statement {
-    INSERT_CELL, SELECT_CELL, START_CELL, START_ATTEMPT, END_CELL, END_ATTEMPT, BLOCK_CELL, INSERT_VALUE, SELECT_CURVE, SET_SCORE, SET_VERDICT, STATEMENTS
+    INSERT_CELL,
+    SELECT_CELL,
+    START_CELL,
+    START_ATTEMPT,
+    END_CELL,
+    END_ATTEMPT,
+    BLOCK_CELL,
+    INSERT_VALUE,
+    SELECT_CURVE,
+    SET_SCORE,
+    SET_VERDICT,
+    STATEMENTS
 } statement;
 
 static const char *const texts[STATEMENTS] = {
@@ -52,10 +63,12 @@ static const char *const texts[STATEMENTS] = {
     [END_ATTEMPT] = "UPDATE attempt SET ended=?3,outcome=?4,code=?5,log=?6 WHERE cell=?1 AND attempt=?2",
     [BLOCK_CELL] = "UPDATE cell SET state='failed' WHERE id=?1",
     [INSERT_VALUE] = "INSERT OR REPLACE INTO curve(cell,attempt,metric,step,value) VALUES(?1,?2,?3,?4,?5)",
-    [SELECT_CURVE] = ("SELECT metric,step,value FROM curve WHERE (cell,attempt) IN"
-                      " (SELECT id,attempt FROM cell WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4 AND state=?5) ORDER BY metric,step"),
+    [SELECT_CURVE] =
+        ("SELECT metric,step,value FROM curve WHERE (cell,attempt) IN"
+         " (SELECT id,attempt FROM cell WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4 AND state=?5) ORDER BY metric,step"),
     [SET_SCORE] = "UPDATE cell SET score=?5,test=?6 WHERE plan=?1 AND stage=?2 AND arm=?3 AND seed=?4",
-    [SET_VERDICT] = "INSERT OR REPLACE INTO verdict(plan,arm,verdict,n,effect,low,high,p,detail) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+    [SET_VERDICT] =
+        "INSERT OR REPLACE INTO verdict(plan,arm,verdict,n,effect,low,high,p,detail) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
 };
 
 static const char *const states[] = {"pending", "running", "done", "diverged", "failed", "stopped"};
@@ -77,7 +90,8 @@ static sow_status failure(sow_store *store, const char *doing) {
     sow_status status = SOW_E_IO;
     if (code == SQLITE_NOMEM) status = SOW_E_MEMORY;
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED) status = SOW_E_BUSY;
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_SCHEMA || code == SQLITE_ERROR) status = SOW_E_FORMAT;
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_SCHEMA || code == SQLITE_ERROR)
+        status = SOW_E_FORMAT;
     return sow_fail(status, "%s: %s: %s", store->path, doing, sqlite3_errmsg(store->database));
 }
 
@@ -115,7 +129,8 @@ sow_status sow_store_begin(sow_store *store) {
 }
 
 sow_status sow_store_commit(sow_store *store) {
-    if (sow_fault(SOW_FAULT_WRITE)) return sow_fail(SOW_E_IO, "%s: cannot be written: %s", store->path, strerror(errno));
+    if (sow_fault(SOW_FAULT_WRITE))
+        return sow_fail(SOW_E_IO, "%s: cannot be written: %s", store->path, strerror(errno));
     SOW_TRY(execute(store, "cannot be written", "COMMIT"));
     store->in_transaction = false;
     return SOW_OK;
@@ -141,8 +156,8 @@ static int lock_holder(int fd) {
     return pread(fd, text, sizeof text - 1, 0) > 0 ? atoi(text) : 0;
 }
 
-/* flock on a file beside the store. The supervisors of trainers share it: after our death it stays taken until they have
- * ended theirs, which takes milliseconds, so it is waited for when the process named in it is gone. */
+/* flock on a file beside the store. The supervisors of trainers share it: after our death it stays taken until they
+ * have ended theirs, which takes milliseconds, so it is waited for when the process named in it is gone. */
 static sow_status take_lock(sow_store *store) {
     const char *path = sow_path_join(store->arena, store->folder, "sow.lock");
     if (!path) return SOW_E_MEMORY;
@@ -180,12 +195,16 @@ static sow_status check_schema(sow_store *store) {
     int64_t version, tables, ours;
     SOW_TRY(query_int(store, "PRAGMA user_version", &version));
     SOW_TRY(query_int(store, "SELECT count(*) FROM sqlite_schema WHERE type='table'", &tables));
-    SOW_TRY(query_int(store, "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name IN"
-                             "('plan','cell','attempt','curve','decision','verdict')", &ours));
+    SOW_TRY(query_int(store,
+                      "SELECT count(*) FROM sqlite_schema WHERE type='table' AND name IN"
+                      "('plan','cell','attempt','curve','decision','verdict')",
+                      &ours));
     if (version > SCHEMA_VERSION && ours > 0)
-        return sow_fail(SOW_E_FORMAT, "%s: made by a newer sow: store version %lld, this one knows up to %d", store->path, (long long)version, SCHEMA_VERSION);
+        return sow_fail(SOW_E_FORMAT, "%s: made by a newer sow: store version %lld, this one knows up to %d",
+                        store->path, (long long)version, SCHEMA_VERSION);
     if (version == SCHEMA_VERSION && ours == 6) return execute(store, "cannot be set up", pragmas);
-    if (version != 0 || tables != 0) return sow_fail(SOW_E_FORMAT, "%s: a database of another program, expected a store of sow", store->path);
+    if (version != 0 || tables != 0)
+        return sow_fail(SOW_E_FORMAT, "%s: a database of another program, expected a store of sow", store->path);
     SOW_TRY(execute(store, "cannot be set up", pragmas));
     SOW_TRY(sow_store_begin(store));
     return finish(store, true, execute(store, "tables cannot be made", schema));
@@ -193,7 +212,8 @@ static sow_status check_schema(sow_store *store) {
 
 static sow_status prepare(sow_store *store) {
     for (int i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(store->database, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i], NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v3(store->database, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i], NULL) !=
+            SQLITE_OK)
             return failure(store, "its tables do not fit");
     return SOW_OK;
 }
@@ -201,7 +221,8 @@ static sow_status prepare(sow_store *store) {
 static sow_status insert_plan(sow_store *store, const char *json) {
     struct utsname machine;
     sqlite3_stmt *s;
-    if (sqlite3_prepare_v2(store->database, "INSERT INTO plan(id,json,sow,machine) VALUES(?1,?2,?3,?4)", -1, &s, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(store->database, "INSERT INTO plan(id,json,sow,machine) VALUES(?1,?2,?3,?4)", -1, &s,
+                           NULL) != SQLITE_OK)
         return failure(store, "its tables do not fit");
     char text[512];
     snprintf(text, sizeof text, "%s %s", uname(&machine) == 0 ? machine.machine : "unknown", sow_instruction_set());
@@ -217,7 +238,8 @@ static sow_status insert_plan(sow_store *store, const char *json) {
 /* The store's plan must be ours; an empty store takes ours. */
 static sow_status check_plan(sow_store *store, const char *json) {
     sqlite3_stmt *s;
-    if (sqlite3_prepare_v2(store->database, "SELECT id,json FROM plan", -1, &s, NULL) != SQLITE_OK) return failure(store, "its tables do not fit");
+    if (sqlite3_prepare_v2(store->database, "SELECT id,json FROM plan", -1, &s, NULL) != SQLITE_OK)
+        return failure(store, "its tables do not fit");
     int code = sqlite3_step(s);
     sow_status status = SOW_OK;
     if (code == SQLITE_DONE) status = insert_plan(store, json);
@@ -340,7 +362,8 @@ sow_status sow_store_ended(sow_store *store, int64_t row, int attempt, const sow
     SOW_TRY(bind(store, END_CELL, "itir", row, states[ending->state], ending->steps, ending->seconds));
     if (ending->steps < 0) sqlite3_bind_null(store->statements[END_CELL], 3);
     SOW_TRY(change(store, END_CELL, "a cell cannot be stored"));
-    SOW_TRY(bind(store, END_ATTEMPT, "iirtit", row, (int64_t)attempt, wall_clock(), ending->outcome, (int64_t)ending->code, ending->log));
+    SOW_TRY(bind(store, END_ATTEMPT, "iirtit", row, (int64_t)attempt, wall_clock(), ending->outcome,
+                 (int64_t)ending->code, ending->log));
     return change(store, END_ATTEMPT, "an attempt cannot be stored");
 }
 
@@ -378,33 +401,41 @@ static sow_status read_curve(sow_store *store, sow_arena *arena, sow_record **re
     return code == SQLITE_DONE ? SOW_OK : failure(store, "a curve cannot be read");
 }
 
-sow_status sow_store_curve_in(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_cell_state state, sow_record **records, int64_t *count) {
+sow_status sow_store_curve_in(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_cell_state state,
+                              sow_record **records, int64_t *count) {
     SOW_TRY(bind_cell(store, SELECT_CURVE, cell));
-    if (sqlite3_bind_text(store->statements[SELECT_CURVE], 5, states[state], -1, SQLITE_STATIC) != SQLITE_OK) return failure(store, "cannot bind values");
+    if (sqlite3_bind_text(store->statements[SELECT_CURVE], 5, states[state], -1, SQLITE_STATIC) != SQLITE_OK)
+        return failure(store, "cannot bind values");
     sow_status status = read_curve(store, arena, records, count);
     sqlite3_reset(store->statements[SELECT_CURVE]);
     return status;
 }
 
-sow_status sow_store_curve(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_record **records, int64_t *count) {
+sow_status sow_store_curve(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_record **records,
+                           int64_t *count) {
     return sow_store_curve_in(store, arena, cell, SOW_CELL_DONE, records, count);
 }
 
 sow_status sow_store_score(sow_store *store, const sow_cell *cell, double score, double test) {
-    if (!isfinite(score)) return sow_fail(SOW_E_NUMBER, "%s: the score of %s, seed %llu, arm %d is not finite", store->path, cell->stage, (unsigned long long)cell->seed, cell->arm);
+    if (!isfinite(score))
+        return sow_fail(SOW_E_NUMBER, "%s: the score of %s, seed %llu, arm %d is not finite", store->path, cell->stage,
+                        (unsigned long long)cell->seed, cell->arm);
     bool own = !store->in_transaction;
     if (own) SOW_TRY(sow_store_begin(store));
-    sow_status status = bind(store, SET_SCORE, "ttiirr", store->plan, cell->stage, (int64_t)cell->arm, (int64_t)cell->seed, score, test);
+    sow_status status = bind(store, SET_SCORE, "ttiirr", store->plan, cell->stage, (int64_t)cell->arm,
+                             (int64_t)cell->seed, score, test);
     if (status == SOW_OK) status = change(store, SET_SCORE, "a score cannot be stored");
     if (status == SOW_OK && sqlite3_changes(store->database) == 0)
-        status = sow_fail(SOW_E_NOT_FOUND, "%s: no cell %s, seed %llu, arm %d", store->path, cell->stage, (unsigned long long)cell->seed, cell->arm);
+        status = sow_fail(SOW_E_NOT_FOUND, "%s: no cell %s, seed %llu, arm %d", store->path, cell->stage,
+                          (unsigned long long)cell->seed, cell->arm);
     return finish(store, own, status);
 }
 
 sow_status sow_store_verdict(sow_store *store, const sow_verdict *v) {
     bool own = !store->in_transaction;
     if (own) SOW_TRY(sow_store_begin(store));
-    sow_status status = bind(store, SET_VERDICT, "titirrrrt", store->plan, (int64_t)v->arm, v->verdict, (int64_t)v->n, v->effect, v->low, v->high, v->p, v->detail);
+    sow_status status = bind(store, SET_VERDICT, "titirrrrt", store->plan, (int64_t)v->arm, v->verdict, (int64_t)v->n,
+                             v->effect, v->low, v->high, v->p, v->detail);
     if (status == SOW_OK) status = change(store, SET_VERDICT, "a verdict cannot be stored");
     return finish(store, own, status);
 }

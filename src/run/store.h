@@ -32,8 +32,8 @@ sow_status sow_store_blocked(sow_store *store, int64_t row);
 sow_status sow_store_value(sow_store *store, int64_t row, int attempt, const sow_record *record);
 
 /* sow_store_curve for a cell in this state: also for one that has just ended and is not yet done. */
-sow_status sow_store_curve_in(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_cell_state state, sow_record **records,
-                              int64_t *count);
+sow_status sow_store_curve_in(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_cell_state state,
+                              sow_record **records, int64_t *count);
 
 /* Descriptor of the lock, and memory that lives as long as the store. */
 int sow_store_lock(const sow_store *store);

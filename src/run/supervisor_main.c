@@ -1,9 +1,11 @@
-/* Between sow and a trainer: runs `/bin/sh -c COMMAND` in a process group of its own, and sees to it that nothing of it is
- * left when it has ended, when sow asks for that, or when sow is gone. Linked with the C library only.
+/* Between sow and a trainer: runs `/bin/sh -c COMMAND` in a process group of its own, and sees to it that nothing of
+ * it is left when it has ended, when sow asks for that, or when sow is gone. Linked with the C library only.
+ *
  * usage: sow-supervisor MEMORY_BYTES COMMAND
- * Descriptor 1: the trainer's output; 2: its log; 3: a socket to sow. Sow sends T (SIGTERM to the group) and K (SIGKILL to
- * all); end of file means that sow is gone, and is taken as K. To sow go lines: "P<pid>" of the trainer, "E<wait status>"
- * once it has ended, "F<errno>" when it cannot be started; end of file when no descendant is left. */
+ *
+ * Descriptor 1: the trainer's output; 2: its log; 3: a socket to sow. Sow sends T (SIGTERM to the group) and K (SIGKILL
+ * to all); end of file means that sow is gone, and is taken as K. To sow go lines: "P<pid>" of the trainer, "E<wait
+ * status>" once it has ended, "F<errno>" when it cannot be started; end of file when no descendant is left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,8 +23,8 @@
 #include <unistd.h>
 
 enum { SOCKET = 3, FIRST_FOREIGN = 5 /* 4: the lock of the store, held as long as we live */ };
-/* Milliseconds from the trainer's end to SIGKILL for what it left behind, between further SIGKILLs, and until we give up on
- * processes that the kernel does not let die. */
+/* Milliseconds from the trainer's end to SIGKILL for what it left behind, between further SIGKILLs, and until we give
+ * up on processes that the kernel does not let die. */
 enum { LEFT_BEHIND = 1000, AGAIN = 20, GIVE_UP = 10000 };
 
 static pid_t trainer;
@@ -39,8 +41,8 @@ static void tell(char what, int value) {
     if (send(SOCKET, line, (size_t)length, MSG_NOSIGNAL) < 0) return; /* sow is gone: the loop sees it */
 }
 
-/* The group, and every child that went to a group or session of its own. Orphans among our descendants become our children,
- * so repeating this until there are none reaches all. */
+/* The group, and every child that went to a group or session of its own. Orphans among our descendants become our
+ * children, so repeating this until there are none reaches all. */
 static void signal_all(int signal_number) {
     char path[64], text[4096];
     kill(-trainer, signal_number);
@@ -51,7 +53,8 @@ static void signal_all(int signal_number) {
     close(fd);
     if (size <= 0) return;
     text[size] = 0;
-    if (size == (ssize_t)sizeof text - 1 && strrchr(text, ' ')) *strrchr(text, ' ') = 0; /* the last number may be cut */
+    if (size == (ssize_t)sizeof text - 1 && strrchr(text, ' '))
+        *strrchr(text, ' ') = 0; /* the last number may be cut */
     char *at = text, *end;
     for (long pid; (pid = strtol(at, &end, 10)) > 0 && end != at; at = end) kill((pid_t)pid, signal_number);
 }
@@ -133,7 +136,7 @@ int main(int argc, char **argv) {
     }
     if (trainer == 0) start_trainer(argv[2], (rlim_t)strtoull(argv[1], NULL, 10));
     setpgid(trainer, trainer); /* here too: whoever is first, the group is there before it is signalled */
-    close(1); /* so that the pipe ends with the trainer */
+    close(1);                  /* so that the pipe ends with the trainer */
     supervise(signals);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* A trainer as a child process. Between it and us stands sow-supervisor, which outlives a killed sow just long enough to
- * kill the trainer. */
+/* A trainer as a child process. Between it and us stands sow-supervisor, which outlives a killed sow just long enough
+ * to kill the trainer. */
 #include "run/trainer.h"
 
 #include <dlfcn.h>
@@ -26,7 +26,8 @@ extern char **environ;
 static const char *near(sow_arena *arena, const char *folder_of) {
     static const char *const places[] = {"sow-supervisor", "../libexec/sow/sow-supervisor"};
     for (int i = 0; i < 2; i++) {
-        char *path = sow_arena_format(arena, "%.*s%s", (int)(sow_path_name(folder_of) - folder_of), folder_of, places[i]);
+        char *path = sow_arena_format(arena, "%.*s%s", (int)(sow_path_name(folder_of) - folder_of), folder_of,
+                                      places[i]);
         if (path && access(path, X_OK) == 0) return path;
     }
     return NULL;
@@ -38,22 +39,31 @@ sow_status sow_supervisor_path(sow_arena *arena, const char **path) {
     const char *given = getenv("SOW_SUPERVISOR");
     if (given && *given) {
         *path = given;
-        return access(given, X_OK) == 0 ? SOW_OK : sow_fail(SOW_E_NOT_FOUND, "SOW_SUPERVISOR: %s: %s", given, strerror(errno));
+        return access(given, X_OK) == 0 ? SOW_OK
+                                        : sow_fail(SOW_E_NOT_FOUND, "SOW_SUPERVISOR: %s: %s", given, strerror(errno));
     }
     *path = NULL;
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length > 0) self[length] = 0, *path = near(arena, self);
-    if (!*path && dladdr((void *)(uintptr_t)&sow_supervisor_path, &library) && library.dli_fname) *path = near(arena, library.dli_fname);
+    if (!*path && dladdr((void *)(uintptr_t)&sow_supervisor_path, &library) && library.dli_fname)
+        *path = near(arena, library.dli_fname);
     if (*path) return SOW_OK;
-    return sow_fail(SOW_E_NOT_FOUND, "sow-supervisor: not found beside the program nor in ../libexec/sow; expected where make or make install put it");
+    return sow_fail(
+        SOW_E_NOT_FOUND,
+        "sow-supervisor: not found beside the program nor in ../libexec/sow; expected where make or make install put it");
 }
 
 /* ---- environment ---- */
 
 static bool removed(const char *variable) {
-    static const char *const ours[] = {"OMP_NUM_THREADS=", "OPENBLAS_NUM_THREADS=", "MKL_NUM_THREADS=", "RAYON_NUM_THREADS=",
-                                       "PYTHONUNBUFFERED=", "CUBLAS_WORKSPACE_CONFIG=",
-                                       "OMPI_", "PMIX_" /* MPI children would join our job */};
+    static const char *const ours[] = {"OMP_NUM_THREADS=",
+                                       "OPENBLAS_NUM_THREADS=",
+                                       "MKL_NUM_THREADS=",
+                                       "RAYON_NUM_THREADS=",
+                                       "PYTHONUNBUFFERED=",
+                                       "CUBLAS_WORKSPACE_CONFIG=",
+                                       "OMPI_",
+                                       "PMIX_" /* MPI children would join our job */};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (!strncmp(variable, ours[i], strlen(ours[i]))) return true;
     return false;
@@ -78,7 +88,9 @@ sow_status sow_trainer_environment(sow_arena *arena, int threads, char ***enviro
 
 /* ---- starting ---- */
 
-typedef struct ends { int null, output[2], socket[2], log, lock; } ends;
+typedef struct ends {
+    int null, output[2], socket[2], log, lock;
+} ends;
 
 /* All above the numbers that the supervisor gets, so that no dup2 overwrites a source. */
 static int above(int fd) {
@@ -94,7 +106,8 @@ static bool open_ends(ends *e, int log, int lock) {
     e->null = above(open("/dev/null", O_RDONLY | O_CLOEXEC));
     e->log = fcntl(log, F_DUPFD_CLOEXEC, 10);
     e->lock = fcntl(lock, F_DUPFD_CLOEXEC, 10);
-    return opened && e->output[0] >= 0 && e->output[1] >= 0 && e->socket[0] >= 0 && e->socket[1] >= 0 && e->null >= 0 && e->log >= 0 && e->lock >= 0;
+    return opened && e->output[0] >= 0 && e->output[1] >= 0 && e->socket[0] >= 0 && e->socket[1] >= 0 && e->null >= 0 &&
+           e->log >= 0 && e->lock >= 0;
 }
 
 static void close_if_open(int fd) {
@@ -102,7 +115,8 @@ static void close_if_open(int fd) {
 }
 
 /* posix_spawn, since it is safe and cheap in a process with threads and much memory. */
-static int spawn(const ends *e, const char *supervisor, const char *command, const char *memory, char *const *environment, pid_t *pid) {
+static int spawn(const ends *e, const char *supervisor, const char *command, const char *memory,
+                 char *const *environment, pid_t *pid) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -126,20 +140,22 @@ static int spawn(const ends *e, const char *supervisor, const char *command, con
     return error;
 }
 
-sow_status sow_trainer_start(const char *supervisor, const char *command, char *const *environment, int64_t memory, int log, int lock,
-                             sow_trainer *out) {
+sow_status sow_trainer_start(const char *supervisor, const char *command, char *const *environment, int64_t memory,
+                             int log, int lock, sow_trainer *out) {
     ends e;
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%lld", (long long)memory);
     *out = (sow_trainer){.socket = -1, .output = -1};
     int error = open_ends(&e, log, lock) ? spawn(&e, supervisor, command, bytes, environment, &out->supervisor) : errno;
-    close_if_open(e.null), close_if_open(e.output[1]), close_if_open(e.socket[1]), close_if_open(e.log), close_if_open(e.lock);
+    close_if_open(e.null), close_if_open(e.output[1]), close_if_open(e.socket[1]), close_if_open(e.log),
+        close_if_open(e.lock);
     if (!error && fcntl(e.output[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(e.socket[0], F_SETFL, O_NONBLOCK) == 0) {
         out->output = e.output[0], out->socket = e.socket[0];
         return SOW_OK;
     }
     close_if_open(e.output[0]), close_if_open(e.socket[0]);
-    return sow_fail(error == E2BIG ? SOW_E_ARGUMENT : SOW_E_IO, "%s: cannot be started: %s", supervisor, strerror(error));
+    return sow_fail(error == E2BIG ? SOW_E_ARGUMENT : SOW_E_IO, "%s: cannot be started: %s", supervisor,
+                    strerror(error));
 }
 
 /* ---- while it runs ---- */
@@ -164,11 +180,13 @@ sow_status sow_trainer_hear(sow_trainer *trainer) {
         return SOW_OK;
     }
     text[size] = 0;
-    for (char *line = text, *end; *line && (end = strchr(line, '\n')); line = end + 1) SOW_TRY(heard(trainer, *line, atoi(line + 1)));
+    for (char *line = text, *end; *line && (end = strchr(line, '\n')); line = end + 1)
+        SOW_TRY(heard(trainer, *line, atoi(line + 1)));
     return SOW_OK;
 }
 
-/* A supervisor that somebody killed left its group alone. SIGKILL takes a moment, and the cell's folder must be free then. */
+/* A supervisor that somebody killed left its group alone. SIGKILL takes a moment, and the cell's folder must be free
+ * then. */
 static void kill_group(pid_t group) {
     enum { TRIES = 100 };
     kill(-group, SIGKILL);

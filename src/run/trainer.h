@@ -21,8 +21,8 @@ typedef struct sow_trainer {
 } sow_trainer;
 
 /* Starts /bin/sh -c `command`; `log` gets standard error, `lock` stays open as long as anything of it lives. */
-sow_status sow_trainer_start(const char *supervisor, const char *command, char *const *environment, int64_t memory, int log, int lock,
-                             sow_trainer *out);
+sow_status sow_trainer_start(const char *supervisor, const char *command, char *const *environment, int64_t memory,
+                             int log, int lock, sow_trainer *out);
 /* 'T': SIGTERM to the group, 'K': SIGKILL to all of it. */
 void sow_trainer_signal(sow_trainer *trainer, char order);
 /* Reads what the supervisor tells: call when `socket` is readable. SOW_E_IO: the trainer could not be started. */

@@ -1,5 +1,5 @@
-/* A plan killed at every write and at random moments, and writes and allocations that fail: after a resume the store's rows
- * and the cells' files are those of an undisturbed run. */
+/* A plan killed at every write and at random moments, and writes and allocations that fail: after a resume the
+ * store's rows and the cells' files are those of an undisturbed run. */
 #include "unit/run/trainers.h"
 
 #include <fcntl.h>
@@ -11,13 +11,17 @@ enum { SEEDS = 3, ROUNDS = 3, CELLS = SEEDS * (ROUNDS + 1) };
 
 /* ---- the plan, run by this program called as `test_kill_run work FOLDER` ---- */
 
-/* Each round's file holds the round before it and the seed; the control adds its own. Files appear whole, as trainers' should. */
+/* Each round's file holds the round before it and the seed; the control adds its own. Files appear whole, as
+ * trainers' should. */
 static sow_status round_command(void *user, sow_arena *arena, const sow_cell *cell, char **command) {
     const char *previous = cell->need_count ? ((const sow_cell *)user)[cell->needs[0]].folder : "/dev";
     char *expanded;
-    const char *text = "cat {previous}/final >{dir}/part 2>/dev/null; echo {stage} {seed} >>{dir}/part; for i in 1 2 3 4 5; do "
-                       "echo '{\"step\":'$i',\"loss\":'$i.{seed}'}'; done; mv {dir}/part {dir}/final";
-    const sow_variable variables[] = {{"previous", previous}, {"dir", cell->folder}, {"stage", cell->stage},
+    const char *text =
+        "cat {previous}/final >{dir}/part 2>/dev/null; echo {stage} {seed} >>{dir}/part; for i in 1 2 3 4 5; do "
+        "echo '{\"step\":'$i',\"loss\":'$i.{seed}'}'; done; mv {dir}/part {dir}/final";
+    const sow_variable variables[] = {{"previous", previous},
+                                      {"dir", cell->folder},
+                                      {"stage", cell->stage},
                                       {"seed", sow_arena_format(arena, "%d", (int)cell->seed)}};
     SOW_TRY(sow_expand(arena, text, variables, 4, &expanded));
     *command = expanded;
@@ -38,14 +42,17 @@ static sow_status work(const char *folder, sow_arena *arena) {
     SOW_TRY(SOW_NEW(arena, needs, CELLS));
     for (int c = 0; c < CELLS; c++) {
         needs[c] = c - 1;
-        cells[c] = (sow_cell){.stage = stages[c % 4], .seed = (uint64_t)(c / 4), .needs = &needs[c], .need_count = c % 4 != 0};
+        cells[c] = (sow_cell){
+            .stage = stages[c % 4], .seed = (uint64_t)(c / 4), .needs = &needs[c], .need_count = c % 4 != 0};
         cells[c].folder = sow_arena_format(arena, "%s/%s-%d", folder, cells[c].stage, c / 4);
         if (!cells[c].folder) return SOW_E_MEMORY;
     }
-    sow_runner runner = {.command = round_command, .finish = last_loss, .user = cells, .slots = 2, .limits = {60, 60, 60, 1, 0}};
+    sow_runner runner = {
+        .command = round_command, .finish = last_loss, .user = cells, .slots = 2, .limits = {60, 60, 60, 1, 0}};
     SOW_TRY(sow_store_open(folder, "{\"rounds\":3}", &work_store));
     sow_status status = sow_run_cells(work_store, &runner, cells, CELLS);
-    if (status == SOW_OK) status = sow_store_verdict(work_store, &(sow_verdict){-1, "confirmed", SEEDS, 1, 0, 2, 0.01, "{}"});
+    if (status == SOW_OK)
+        status = sow_store_verdict(work_store, &(sow_verdict){-1, "confirmed", SEEDS, 1, 0, 2, 0.01, "{}"});
     sow_store_close(work_store);
     return status;
 }
@@ -94,7 +101,7 @@ static pid_t start(const char *folder, const char *fault, const char *count_file
     setpgid(0, 0);
     if (fault) setenv("SOW_FAULT", fault, 1);
     if (count_file) setenv("SOW_FAULT_COUNT", count_file, 1);
-    char *log = getenv("TEST_LOG") ? getenv("TEST_LOG") : (char *)(uintptr_t)"/dev/null";
+    char *log = getenv("TEST_LOG") ? getenv("TEST_LOG") : (char *)(uintptr_t) "/dev/null";
     dup2(open(log, O_WRONLY | O_CREAT | O_APPEND, 0666), 2);
     execl("/proc/self/exe", "test_kill_run", "work", folder, (char *)NULL);
     _exit(99);
@@ -113,17 +120,25 @@ static void assert_good(int status) {
 /* All that must not depend on interruptions: rows, curves of the attempts that count, done attempts, files. */
 static char *picture(sow_arena *arena, const char *folder) {
     char command[1000], *files;
-    char *rows = query(arena, folder,
-                       "SELECT stage,seed,arm,state,score,test,steps,(SELECT count(*) FROM attempt WHERE cell=id AND outcome='done'),metric,step,value"
-                       " FROM cell LEFT JOIN curve ON cell=id AND curve.attempt=cell.attempt ORDER BY 1,2,3,9,10");
+    char *rows = query(
+        arena, folder,
+        "SELECT stage,seed,arm,state,score,test,steps,(SELECT count(*) FROM attempt WHERE cell=id AND outcome='done'),metric,step,value"
+        " FROM cell LEFT JOIN curve ON cell=id AND curve.attempt=cell.attempt ORDER BY 1,2,3,9,10");
     char *verdict = query(arena, folder, "SELECT arm,verdict,n,effect,low,high,p,detail FROM verdict");
-    snprintf(command, sizeof command, "cd %s && cat round-*/final control-*/final >picture && ls -d */final */part >>picture 2>/dev/null; true", folder);
+    snprintf(command, sizeof command,
+             "cd %s && cat round-*/final control-*/final >picture && ls -d */final */part >>picture 2>/dev/null; true",
+             folder);
     assert_int_equal(system(command), 0);
     assert_int_equal(sow_read_file(arena, sow_path_join(arena, folder, "picture"), 100000, &files, NULL), SOW_OK);
     return sow_arena_format(arena, "%s%s%s", rows, verdict, files);
 }
 
-typedef struct wanted { sow_arena *arena; char *picture; long writes, allocations; double seconds; } wanted;
+typedef struct wanted {
+    sow_arena *arena;
+    char *picture;
+    long writes, allocations;
+    double seconds;
+} wanted;
 
 static int undisturbed(void **state) {
     static wanted w;
@@ -172,7 +187,8 @@ static void killed_at_every_write_it_resumes(void **state) {
         snprintf(folder, sizeof folder, "%s", new_folder());
         snprintf(fault, sizeof fault, "kill:%ld", n);
         int status = finish(start(folder, fault, NULL));
-        if (!ended_before(n, status) && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) fail_msg("%s: wait status %d", fault, status);
+        if (!ended_before(n, status) && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL))
+            fail_msg("%s: wait status %d", fault, status);
         assert_resumes(w, folder, fault);
     }
 }
@@ -184,7 +200,8 @@ static void a_write_that_fails_is_reported_and_it_resumes(void **state) {
         snprintf(folder, sizeof folder, "%s", new_folder());
         snprintf(fault, sizeof fault, "write:%ld", n);
         int status = finish(start(folder, fault, NULL));
-        if (!ended_before(n, status) && !(WIFEXITED(status) && WEXITSTATUS(status) == 3)) fail_msg("%s: wait status %d, expected exit status 3", fault, status);
+        if (!ended_before(n, status) && !(WIFEXITED(status) && WEXITSTATUS(status) == 3))
+            fail_msg("%s: wait status %d, expected exit status 3", fault, status);
         assert_resumes(w, folder, fault);
     }
 }
@@ -196,7 +213,8 @@ static void an_allocation_that_fails_is_reported_and_it_resumes(void **state) {
         snprintf(folder, sizeof folder, "%s", new_folder());
         snprintf(fault, sizeof fault, "alloc:%ld", n);
         int status = finish(start(folder, fault, NULL));
-        if (!WIFEXITED(status) || WEXITSTATUS(status) > 3) fail_msg("%s: wait status %d, expected a message", fault, status);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) > 3)
+            fail_msg("%s: wait status %d, expected a message", fault, status);
         assert_resumes(w, folder, fault);
     }
 }
@@ -223,7 +241,8 @@ static void an_allocation_that_fails_in_a_library_is_reported_and_it_resumes(voi
         int status = finish(start(folder, fault, NULL));
         unsetenv("TEST_LIBRARIES");
         /* SQLite does without some of its memory: then all is well. */
-        if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3)) fail_msg("%s: wait status %d", fault, status);
+        if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3))
+            fail_msg("%s: wait status %d", fault, status);
         assert_resumes(w, folder, fault);
     }
     unsetenv("TEST_LIBRARIES");

@@ -1,11 +1,12 @@
 /* Study clauses: what holds, what fails, what cannot be decided; and the paired t behind the intervals. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <math.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "sow/prove.h"
 #include "sow/study.h"
@@ -14,9 +15,9 @@ static const sow_study study = {.name = "toy", .seeds = {"1:2", "1:4", "1:8"}};
 static const uint64_t eight[] = {1, 2, 3, 4, 5, 6, 7, 8};
 static const double D[] = {.021, .034, -.006, .018, .027, .009, .015, .012}; /* PROVE.md, section 6 */
 
-#define assert_near(a, b, tolerance) \
-    do { \
-        double near_a = (a), near_b = (b); \
+#define assert_near(a, b, tolerance)                                                                                  \
+    do {                                                                                                              \
+        double near_a = (a), near_b = (b);                                                                            \
         if (!(fabs(near_a - near_b) <= (tolerance))) fail_msg("%s: found %.10g, expected %.10g", #a, near_a, near_b); \
     } while (0)
 
@@ -51,12 +52,15 @@ static json_t *holds(json_t *judged, int index) {
     return json_object_get(json_array_get(json_object_get(judged, "clauses"), (size_t)index), "holds");
 }
 
-#define DIFFERENCE(statistic, at_least, value) {"a clause", "ticket", "reinit", "acc", (statistic), (at_least), (value)}
+#define DIFFERENCE(statistic, at_least, value) \
+    { "a clause", "ticket", "reinit", "acc", (statistic), (at_least), (value) }
 
 static void all_clauses_hold_and_the_study_is_confirmed(void **state) {
-    static const sow_clause clauses[] = {
-        DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0.016), DIFFERENCE(SOW_MEDIAN_DIFFERENCE, true, 0.0164), DIFFERENCE(SOW_WINS, true, 7),
-        DIFFERENCE(SOW_LEAST_DIFFERENCE, true, -0.0061), {"stops earlier", "ticket", "reinit", "stop", SOW_RATIO_OF_MEANS, false, 0.5}};
+    static const sow_clause clauses[] = {DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0.016),
+                                         DIFFERENCE(SOW_MEDIAN_DIFFERENCE, true, 0.0164),
+                                         DIFFERENCE(SOW_WINS, true, 7),
+                                         DIFFERENCE(SOW_LEAST_DIFFERENCE, true, -0.0061),
+                                         {"stops earlier", "ticket", "reinit", "stop", SOW_RATIO_OF_MEANS, false, 0.5}};
     sow_study_call call;
     open_call(&call);
     json_t *judged = judge(&call, clauses, 5);
@@ -76,7 +80,8 @@ static void all_clauses_hold_and_the_study_is_confirmed(void **state) {
 }
 
 static void one_clause_fails_and_it_is_not_confirmed(void **state) {
-    static const sow_clause clauses[] = {DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0), DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0.0163)};
+    static const sow_clause clauses[] = {DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0),
+                                         DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0.0163)};
     sow_study_call call;
     open_call(&call);
     json_t *judged = judge(&call, clauses, 2);
@@ -88,7 +93,8 @@ static void one_clause_fails_and_it_is_not_confirmed(void **state) {
 }
 
 static void a_missing_pair_or_too_few_seeds_decide_nothing(void **state) {
-    static const sow_clause clauses[] = {DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0)}, other[] = {{"x", "ticket", "dense", "acc", SOW_WINS, true, 0}};
+    static const sow_clause clauses[] = {DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0)},
+                            other[] = {{"x", "ticket", "dense", "acc", SOW_WINS, true, 0}};
     sow_study_call call;
     json_t *judged;
     open_call(&call);

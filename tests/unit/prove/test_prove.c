@@ -1,12 +1,13 @@
 /* The worked numbers of PROVE.md, section 6, by their numbers there. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "sow/prove.h"
 
@@ -14,9 +15,9 @@ static const double D[] = {.021, .034, -.006, .018, .027, .009, .015, .012};
 static const double D10[] = {.021, .034, -.006, .018, .027, .009, .015, .012, .030, -.002};
 static const double A = .025;
 
-#define assert_near(a, b, tolerance) \
-    do { \
-        double near_a = (a), near_b = (b); \
+#define assert_near(a, b, tolerance)                                                                                  \
+    do {                                                                                                              \
+        double near_a = (a), near_b = (b);                                                                            \
         if (!(fabs(near_a - near_b) <= (tolerance))) fail_msg("%s: found %.10g, expected %.10g", #a, near_a, near_b); \
     } while (0)
 
@@ -35,7 +36,8 @@ static sow_flip *flip_of(int seeds) {
 }
 
 /* Compares one look with what the oracle says: free, threshold, sum (NAN: not told), died (-1: not told), rejected. */
-static void assert_look(sow_flip_look look, int n, int64_t free, double threshold, double sum, int64_t died, bool rejected) {
+static void assert_look(sow_flip_look look, int n, int64_t free, double threshold, double sum, int64_t died,
+                        bool rejected) {
     assert_int_equal(look.n, n);
     assert_int_equal(look.free, free);
     if (!isnan(threshold)) assert_near(look.threshold, threshold, 1e-9);
@@ -279,7 +281,8 @@ static void false_rejections_stay_below_the_level(void **state) {
         rejected += sow_flip_test(flip, d, 10, from_six(10), .05, NULL, NULL) > 0;
     }
     double rate = (double)rejected / plans;
-    if (rate > .05 + 2 * sqrt(.05 * .95 / plans) || rate < .03) fail_msg("rejected %.4f of null plans, expected at most .05", rate);
+    if (rate > .05 + 2 * sqrt(.05 * .95 / plans) || rate < .03)
+        fail_msg("rejected %.4f of null plans, expected at most .05", rate);
     sow_flip_free(flip);
 }
 

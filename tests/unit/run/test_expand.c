@@ -2,7 +2,8 @@
 #include "run/order.h"
 #include "run/trainers.h"
 
-static const sow_variable variables[] = {{"init", "starts/it's 1.safetensors"}, {"seed", "7"}, {"lr", "1e-3; rm -rf /"}, {"steps", ""}};
+static const sow_variable variables[] = {
+    {"init", "starts/it's 1.safetensors"}, {"seed", "7"}, {"lr", "1e-3; rm -rf /"}, {"steps", ""}};
 
 static char *expand(sow_arena *arena, const char *command) {
     char *out;
@@ -13,7 +14,8 @@ static char *expand(sow_arena *arena, const char *command) {
 static void values_are_quoted_for_the_shell(void **state) {
     sow_arena *arena;
     sow_arena_new(&arena);
-    assert_string_equal(expand(arena, "python t.py --init {init} --seed={seed}"), "python t.py --init 'starts/it'\\''s 1.safetensors' --seed='7'");
+    assert_string_equal(expand(arena, "python t.py --init {init} --seed={seed}"),
+                        "python t.py --init 'starts/it'\\''s 1.safetensors' --seed='7'");
     assert_string_equal(expand(arena, "{lr}{steps}"), "'1e-3; rm -rf /'''");
     assert_string_equal(expand(arena, ""), "");
     sow_arena_free(arena);
@@ -22,7 +24,8 @@ static void values_are_quoted_for_the_shell(void **state) {
 static void braces_of_the_shell_stay(void **state) {
     sow_arena *arena;
     sow_arena_new(&arena);
-    assert_string_equal(expand(arena, "awk '{{print}' {a,b} ${HOME} ${seed} { echo; } {} {{seed}}"), "awk '{print}' {a,b} ${HOME} ${seed} { echo; } {} {seed}}");
+    assert_string_equal(expand(arena, "awk '{{print}' {a,b} ${HOME} ${seed} { echo; } {} {{seed}}"),
+                        "awk '{print}' {a,b} ${HOME} ${seed} { echo; } {} {seed}}");
     assert_string_equal(expand(arena, "a{"), "a{");
     sow_arena_free(arena);
 }

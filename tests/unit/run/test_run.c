@@ -10,7 +10,11 @@ static void a_good_trainer_is_done_and_its_curve_is_kept(void **state) {
     lab l;
     sow_record *records;
     int64_t count;
-    assert_int_equal(run_one(&l, "echo starting; printf '{\"step\":0,\"loss\":2}\\n{\"step\":5,\"loss\":1,\"val_acc\":0.5,\"note\":\"x\"}\\n'"), SOW_OK);
+    assert_int_equal(
+        run_one(
+            &l,
+            "echo starting; printf '{\"step\":0,\"loss\":2}\\n{\"step\":5,\"loss\":1,\"val_acc\":0.5,\"note\":\"x\"}\\n'"),
+        SOW_OK);
     assert_int_equal(l.cells[0].state, SOW_CELL_DONE);
     assert_int_equal(l.cells[0].attempt, 1);
     assert_int_equal(sow_store_curve(l.store, l.arena, &l.cells[0], &records, &count), SOW_OK);
@@ -38,7 +42,8 @@ static void a_trainer_that_dies_is_failed_with_its_last_lines(void **state) {
     assert_contains(sow_message(), "exit status 7");
     assert_contains(sow_message(), "\nto stdout");
     assert_contains(sow_message(), "\nno module named ?[31mtorch");
-    assert_string_equal(query(l.arena, l.folder, "SELECT state,outcome,code FROM cell JOIN attempt ON cell=id"), "failed|exit|7\n");
+    assert_string_equal(query(l.arena, l.folder, "SELECT state,outcome,code FROM cell JOIN attempt ON cell=id"),
+                        "failed|exit|7\n");
     lab_close(&l);
     assert_int_equal(run_one(&l, "kill -SEGV $$"), SOW_E_TRAINER);
     assert_contains(l.cells[0].last_lines, "signal 11");
@@ -51,7 +56,9 @@ static void a_value_that_is_not_finite_makes_it_diverged_and_stops_it(void **sta
         lab l;
         double start = sow_seconds();
         char command[200];
-        snprintf(command, sizeof command, "echo '{\"step\":3,\"loss\":0.5}'; echo '{\"step\":4, \"say\":\"NaN\", \"loss\": %s}'; exec sleep 30", words[i]);
+        snprintf(command, sizeof command,
+                 "echo '{\"step\":3,\"loss\":0.5}'; echo '{\"step\":4, \"say\":\"NaN\", \"loss\": %s}'; exec sleep 60",
+                 words[i]);
         lab_open(&l, new_folder());
         l.runner.retries = 3;
         lab_add(&l, "one", 1, command);
@@ -59,26 +66,29 @@ static void a_value_that_is_not_finite_makes_it_diverged_and_stops_it(void **sta
         assert_int_equal(l.cells[0].state, SOW_CELL_DIVERGED);
         assert_int_equal(l.cells[0].attempt, 1);
         assert_contains(l.cells[0].last_lines, "loss is not a finite number at step 4");
-        assert_true(sow_seconds() - start < 5);
+        assert_true(sow_seconds() - start < 15);
         lab_close(&l);
     }
 }
 
 static void garbage_is_skipped_until_it_is_too_much(void **state) {
     lab l;
-    assert_int_equal(run_one(&l, "for i in $(seq 99); do echo '{broken'; done; echo '{\"step\":1,\"loss\":2}'"), SOW_OK);
+    assert_int_equal(run_one(&l, "for i in $(seq 99); do echo '{broken'; done; echo '{\"step\":1,\"loss\":2}'"),
+                     SOW_OK);
     assert_string_equal(query(l.arena, l.folder, "SELECT step,value FROM curve"), "1|2.0\n");
     lab_close(&l);
     assert_int_equal(run_one(&l, "while :; do echo '{\"loss\":1}'; done"), SOW_E_TRAINER);
     assert_contains(l.cells[0].last_lines, "100 bad lines");
     lab_close(&l);
-    assert_int_equal(run_one(&l, "head -c 200000 /dev/zero | tr '\\0' x; echo; echo '{\"step\":1,\"loss\":2}'"), SOW_OK);
+    assert_int_equal(run_one(&l, "head -c 200000 /dev/zero | tr '\\0' x; echo; echo '{\"step\":1,\"loss\":2}'"),
+                     SOW_OK);
     lab_close(&l);
 }
 
 static void steps_that_decrease_break_the_contract(void **state) {
     lab l;
-    assert_int_equal(run_one(&l, "echo '{\"step\":9,\"loss\":2}'; echo '{\"step\":8,\"loss\":2}'; exec sleep 30"), SOW_E_TRAINER);
+    assert_int_equal(run_one(&l, "echo '{\"step\":9,\"loss\":2}'; echo '{\"step\":8,\"loss\":2}'; exec sleep 60"),
+                     SOW_E_TRAINER);
     assert_contains(l.cells[0].last_lines, "step 8 after step 9");
     lab_close(&l);
 }
@@ -87,7 +97,8 @@ static void megabytes_of_output_pass(void **state) {
     lab l;
     sow_record *records;
     int64_t count;
-    assert_int_equal(run_one(&l, "seq 400000; seq 300000 >&2; seq 0 9999 | sed 's/.*/{\"step\":&,\"loss\":&.5}/'"), SOW_OK);
+    assert_int_equal(run_one(&l, "seq 400000; seq 300000 >&2; seq 0 9999 | sed 's/.*/{\"step\":&,\"loss\":&.5}/'"),
+                     SOW_OK);
     assert_int_equal(sow_store_curve(l.store, l.arena, &l.cells[0], &records, &count), SOW_OK);
     assert_int_equal(count, 10000);
     assert_true(records[9999].value == 9999.5);
@@ -95,11 +106,17 @@ static void megabytes_of_output_pass(void **state) {
 }
 
 static void limits_stop_a_trainer_that_hangs(void **state) {
-    struct { const char *command; sow_limits limits; const char *reason; } cases[] = {
-        {"exec sleep 30", {0.3, 9, 9, 0.3, 0}, "no line on standard output within 0.3 s"},
-        {"echo hello; exec sleep 30", {9, 0.3, 9, 0.3, 0}, "no line on standard output for 0.3 s"},
-        {"while :; do echo x; sleep 0.1; done", {9, 9, 0.4, 0.3, 0}, "longer than 0.4 s"},
-        {"trap '' TERM; while :; do sleep 1; done", {0.3, 9, 9, 0.3, 0}, "within 0.3 s"}, /* SIGKILL after the grace time */
+    struct {
+        const char *command;
+        sow_limits limits;
+        const char *reason;
+    } cases[] = {
+        {"exec sleep 60", {0.3, 60, 60, 0.3, 0}, "no line on standard output within 0.3 s"},
+        {"echo hello; exec sleep 60", {60, 0.3, 60, 0.3, 0}, "no line on standard output for 0.3 s"},
+        {"while :; do echo x; sleep 0.1; done", {60, 60, 0.4, 0.3, 0}, "longer than 0.4 s"},
+        {"trap '' TERM; while :; do sleep 1; done",
+         {0.3, 60, 60, 0.3, 0},
+         "within 0.3 s"}, /* SIGKILL after the grace time */
     };
     for (int i = 0; i < 4; i++) {
         lab l;
@@ -109,7 +126,7 @@ static void limits_stop_a_trainer_that_hangs(void **state) {
         lab_add(&l, "one", 1, cases[i].command);
         assert_int_equal(lab_run(&l), SOW_E_TRAINER);
         assert_contains(l.cells[0].last_lines, cases[i].reason);
-        assert_true(sow_seconds() - start < 4);
+        assert_true(sow_seconds() - start < 15);
         lab_close(&l);
     }
 }
@@ -118,8 +135,9 @@ static void sigterm_lets_a_trainer_end_in_peace(void **state) {
     lab l;
     char command[700];
     lab_open(&l, new_folder());
-    l.runner.limits = (sow_limits){0.4, 9, 9, 5, 0};
-    snprintf(command, sizeof command, "trap 'echo saved >%s/saved; exit 0' TERM; while :; do sleep 0.05; done", l.folder);
+    l.runner.limits = (sow_limits){60, 0.4, 60, 20, 0};
+    snprintf(command, sizeof command, "trap 'echo saved >%s/saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done",
+             l.folder);
     lab_add(&l, "one", 1, command);
     assert_int_equal(lab_run(&l), SOW_E_TRAINER);
     assert_true(sow_path_exists(sow_path_join(l.arena, l.folder, "saved")));
@@ -169,9 +187,10 @@ static bool sleeps(pid_t tester, int number) {
 static void grandchildren_do_not_outlive_the_cell(void **state) {
     lab l;
     double start = sow_seconds();
-    assert_int_equal(run_one(&l, sleeping(1, "S & setsid S & (trap '' TERM; exec S) & echo '{\"step\":1,\"loss\":2}'")), SOW_OK);
+    assert_int_equal(run_one(&l, sleeping(1, "S & setsid S & (trap '' TERM; exec S) & echo '{\"step\":1,\"loss\":2}'")),
+                     SOW_OK);
     assert_int_equal(l.cells[0].state, SOW_CELL_DONE);
-    assert_true(sow_seconds() - start < 4);
+    assert_true(sow_seconds() - start < 15);
     assert_false(sleeps(getpid(), 1));
     lab_close(&l);
 }
@@ -189,11 +208,13 @@ static void failed_cells_are_retried_with_the_same_folder(void **state) {
     char command[700];
     lab_open(&l, new_folder());
     l.runner.retries = 2;
-    snprintf(command, sizeof command, "cd %s/cell-0; echo '{\"step\":1,\"loss\":1}'; echo x >>tries; test $(wc -l <tries) = 3", l.folder);
+    snprintf(command, sizeof command,
+             "cd %s/cell-0; echo '{\"step\":1,\"loss\":1}'; echo x >>tries; test $(wc -l <tries) = 3", l.folder);
     lab_add(&l, "one", 1, command);
     assert_int_equal(lab_run(&l), SOW_OK);
     assert_int_equal(l.cells[0].attempt, 3);
-    assert_string_equal(query(l.arena, l.folder, "SELECT attempt,outcome FROM attempt ORDER BY attempt"), "1|exit\n2|exit\n3|done\n");
+    assert_string_equal(query(l.arena, l.folder, "SELECT attempt,outcome FROM attempt ORDER BY attempt"),
+                        "1|exit\n2|exit\n3|done\n");
     sow_record *records;
     int64_t count;
     assert_int_equal(sow_store_curve(l.store, l.arena, &l.cells[0], &records, &count), SOW_OK);
@@ -229,10 +250,12 @@ static void a_chain_runs_in_order_and_stops_behind_a_failure(void **state) {
     assert_int_equal(lab_run(&l), SOW_E_TRAINER);
     assert_contains(sow_message(), "of 4 cells, 3 failed");
     assert_contains(l.cells[2].last_lines, "it needs round-00, seed 5, which failed");
-    assert_string_equal(query(l.arena, l.folder, "SELECT state FROM cell ORDER BY id"), "failed\nfailed\nfailed\ndone\n");
-    l.cells[0].user = (void *)(uintptr_t)"true"; /* the user mends the trainer and starts again */
+    assert_string_equal(query(l.arena, l.folder, "SELECT state FROM cell ORDER BY id"),
+                        "failed\nfailed\nfailed\ndone\n");
+    l.cells[0].user = (void *)(uintptr_t) "true"; /* the user mends the trainer and starts again */
     assert_int_equal(lab_run(&l), SOW_OK);
-    assert_string_equal(query(l.arena, l.folder, "SELECT state,attempt FROM cell ORDER BY id"), "done|2\ndone|1\ndone|1\ndone|1\n");
+    assert_string_equal(query(l.arena, l.folder, "SELECT state,attempt FROM cell ORDER BY id"),
+                        "done|2\ndone|1\ndone|1\ndone|1\n");
     lab_close(&l);
 }
 
@@ -258,10 +281,13 @@ static void the_environment_is_that_of_the_contract(void **state) {
     setenv("OMP_NUM_THREADS", "99", 1);
     lab_open(&l, new_folder());
     l.runner.threads = 2;
-    lab_add(&l, "one", 1, "echo $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS $MKL_NUM_THREADS $RAYON_NUM_THREADS $PYTHONUNBUFFERED $OMPI_COMM_WORLD_RANK; cat; "
-                          "ls /proc/self/fd | wc -l");
+    lab_add(
+        &l, "one", 1,
+        "echo $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS $MKL_NUM_THREADS $RAYON_NUM_THREADS $PYTHONUNBUFFERED $OMPI_COMM_WORLD_RANK; cat; "
+        "ls /proc/self/fd | wc -l");
     assert_int_equal(lab_run(&l), SOW_OK);
-    assert_int_equal(sow_read_file(l.arena, sow_path_join(l.arena, l.cells[0].folder, "log"), 1000, &log, NULL), SOW_OK);
+    assert_int_equal(sow_read_file(l.arena, sow_path_join(l.arena, l.cells[0].folder, "log"), 1000, &log, NULL),
+                     SOW_OK);
     assert_string_equal(log, "2 2 2 2 1\n4\n"); /* standard input ends at once; descriptors 0, 1, 2 and that of ls */
     unsetenv("OMPI_COMM_WORLD_RANK");
     unsetenv("OMP_NUM_THREADS");
@@ -283,7 +309,8 @@ static void finish_reads_results_and_may_refuse_them(void **state) {
     lab_open(&l, new_folder());
     l.runner.finish = mean_score;
     l.runner.user = l.store;
-    for (uint64_t seed = 12; seed < 15; seed++) lab_add(&l, "one", seed, "echo '{\"step\":1,\"loss\":1}'; echo '{\"step\":2,\"loss\":2}'");
+    for (uint64_t seed = 12; seed < 15; seed++)
+        lab_add(&l, "one", seed, "echo '{\"step\":1,\"loss\":1}'; echo '{\"step\":2,\"loss\":2}'");
     assert_int_equal(lab_run(&l), SOW_E_TRAINER);
     assert_contains(l.cells[1].last_lines, "final.safetensors: missing");
     assert_string_equal(query(l.arena, l.folder, "SELECT seed,state,score,test FROM cell ORDER BY seed"),
@@ -294,15 +321,17 @@ static void finish_reads_results_and_may_refuse_them(void **state) {
 /* ---- slots, resume, interruption ---- */
 
 static char *rows(lab *l) {
-    return query(l->arena, l->folder, "SELECT stage,seed,arm,state,steps,metric,step,value FROM cell LEFT JOIN curve"
-                                      " ON cell=id AND curve.attempt=cell.attempt ORDER BY 1,2,3,6,7");
+    return query(l->arena, l->folder,
+                 "SELECT stage,seed,arm,state,steps,metric,step,value FROM cell LEFT JOIN curve"
+                 " ON cell=id AND curve.attempt=cell.attempt ORDER BY 1,2,3,6,7");
 }
 
 static char *rows_with_slots(lab *l, int slots) {
     lab_open(l, new_folder());
     l->runner.slots = slots;
     for (uint64_t seed = 0; seed < 12; seed++)
-        lab_add(l, "race", seed, "sleep 0.0$(($$ % 9)); for i in 1 2 3; do echo \"{\\\"step\\\":$i,\\\"loss\\\":0.$i}\"; done");
+        lab_add(l, "race", seed,
+                "sleep 0.0$(($$ % 9)); for i in 1 2 3; do echo \"{\\\"step\\\":$i,\\\"loss\\\":0.$i}\"; done");
     assert_int_equal(lab_run(l), SOW_OK);
     return rows(l);
 }
@@ -314,15 +343,20 @@ static void results_do_not_depend_on_slots(void **state) {
     lab_close(&four);
 }
 
+/* Each of two trainers waits for the other one's file. */
 static void two_slots_run_side_by_side(void **state) {
     lab l;
+    char commands[2][900];
     lab_open(&l, new_folder());
     l.runner.slots = 2;
-    for (uint64_t seed = 0; seed < 4; seed++) lab_add(&l, "race", seed, "sleep 0.5");
-    double start = sow_seconds();
+    l.runner.limits = (sow_limits){0};
+    for (int i = 0; i < 2; i++) {
+        snprintf(commands[i], sizeof commands[i],
+                 "touch %s/here-%d; for i in $(seq 150); do test -e %s/here-%d && exit 0; sleep 0.1; done; exit 1",
+                 l.folder, i, l.folder, 1 - i);
+        lab_add(&l, "race", (uint64_t)i, commands[i]);
+    }
     assert_int_equal(lab_run(&l), SOW_OK);
-    double took = sow_seconds() - start;
-    if (took < 0.95 || took > 1.9) fail_msg("four sleeps of 0.5 s in two slots took %.2f s", took);
     lab_close(&l);
 }
 
@@ -361,11 +395,14 @@ static void progress_counts_steps_and_bad_lines_are_warned_of(void **state) {
     lab_open(&l, new_folder());
     l.runner.what = "toy";
     for (uint64_t seed = 0; seed < 3; seed++)
-        lab_add(&l, "one", seed, "for i in 1 2 3 4; do echo \"{\\\"step\\\":${i}00,\\\"loss\\\":1}\"; sleep 0.12; done; seq 9 | sed 's/^/{bad/'")->steps = 400;
+        lab_add(
+            &l, "one", seed,
+            "for i in 1 2 3 4; do echo \"{\\\"step\\\":${i}00,\\\"loss\\\":1}\"; sleep 0.12; done; seq 9 | sed 's/^/{bad/'")
+            ->steps = 400;
     assert_int_equal(lab_run(&l), SOW_OK);
     assert_int_equal(last_done, 1200);
     assert_int_equal(last_total, 1200);
-    assert_in_range(progress_calls, 6, 40);
+    assert_in_range(progress_calls, 6, 1000);
     assert_int_equal(warnings, 3 * 5); /* five a cell, not nine */
     sow_log_to(NULL);
     lab_close(&l);
@@ -379,7 +416,8 @@ static void a_full_disk_ends_the_run_and_it_resumes(void **state) {
     if (fork() == 0) {
         lab l;
         lab_open(&l, folder);
-        for (uint64_t seed = 0; seed < 4; seed++) lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
+        for (uint64_t seed = 0; seed < 4; seed++)
+            lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){200000, 200000});
         sow_status status = lab_run(&l);
@@ -392,13 +430,17 @@ static void a_full_disk_ends_the_run_and_it_resumes(void **state) {
     assert_int_equal(status, 0);
     lab l;
     lab_open(&l, folder);
-    for (uint64_t seed = 0; seed < 4; seed++) lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
+    for (uint64_t seed = 0; seed < 4; seed++)
+        lab_add(&l, "one", seed, "seq 0 2999 | sed 's/.*/{\"step\":&,\"loss\":&}/'");
     assert_int_equal(lab_run(&l), SOW_OK);
-    assert_string_equal(query(l.arena, folder, "SELECT count(*) FROM cell JOIN curve ON id=cell AND cell.attempt=curve.attempt WHERE state='done'"), "12000\n");
+    assert_string_equal(
+        query(l.arena, folder,
+              "SELECT count(*) FROM cell JOIN curve ON id=cell AND cell.attempt=curve.attempt WHERE state='done'"),
+        "12000\n");
     lab_close(&l);
 }
 
-static void on_alarm(int number) {
+static void interrupt(void *user, const sow_cell *cell, const sow_record *record) {
     sow_interrupt();
 }
 
@@ -409,11 +451,10 @@ static void an_interruption_stops_trainers_and_keeps_the_store(void **state) {
     if (child == 0) {
         lab l;
         lab_open(&l, folder);
-        signal(SIGALRM, on_alarm);
+        l.runner.record = interrupt;
         lab_add(&l, "one", 1, "true");
         lab_add(&l, "two", 1, sleeping(2, "echo '{\"step\":1,\"loss\":1}'; exec S"));
         lab_add(&l, "three", 1, "true");
-        alarm(1);
         _exit(lab_run(&l) == SOW_E_INTERRUPTED && l.cells[1].state == SOW_CELL_STOPPED ? 0 : 1);
     }
     int status;
@@ -422,7 +463,8 @@ static void an_interruption_stops_trainers_and_keeps_the_store(void **state) {
     assert_false(sleeps(child, 2));
     lab l;
     lab_open(&l, folder);
-    assert_string_equal(query(l.arena, folder, "SELECT stage,state FROM cell ORDER BY id"), "one|done\ntwo|stopped\nthree|pending\n");
+    assert_string_equal(query(l.arena, folder, "SELECT stage,state FROM cell ORDER BY id"),
+                        "one|done\ntwo|stopped\nthree|pending\n");
     lab_close(&l);
 }
 
@@ -446,7 +488,8 @@ static void after_sigkill_no_trainer_is_left_and_the_store_opens(void **state) {
     lab l;
     lab_open(&l, folder); /* waits until the supervisors are gone */
     assert_false(sleeps(child, 3) || sleeps(child, 4));
-    assert_string_equal(query(l.arena, folder, "SELECT state,outcome FROM cell JOIN attempt ON cell=id"), "pending|lost\npending|lost\n");
+    assert_string_equal(query(l.arena, folder, "SELECT state,outcome FROM cell JOIN attempt ON cell=id"),
+                        "pending|lost\npending|lost\n");
     lab_close(&l);
 }
 

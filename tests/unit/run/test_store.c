@@ -37,14 +37,21 @@ static void the_plan_is_known_by_its_sorted_content(void **state) {
 }
 
 static void another_plan_is_refused_with_the_first_difference(void **state) {
-    struct { const char *json, *difference; } cases[] = {
-        {"{\"name\":\"x\",\"seeds\":{\"max\":10,\"min\":6},\"arms\":[\"a\",\"b\"]}", "seeds.max: found 20, expected 10"},
-        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"c\"]}", "arms[1]: found \"b\", expected \"c\""},
-        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\"]}", "arms[1]: found \"b\", expected nothing"},
-        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"b\"],\"base\":1}", "base: found nothing, expected 1"},
+    struct {
+        const char *json, *difference;
+    } cases[] = {
+        {"{\"name\":\"x\",\"seeds\":{\"max\":10,\"min\":6},\"arms\":[\"a\",\"b\"]}",
+         "seeds.max: found 20, expected 10"},
+        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"c\"]}",
+         "arms[1]: found \"b\", expected \"c\""},
+        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\"]}",
+         "arms[1]: found \"b\", expected nothing"},
+        {"{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"b\"],\"base\":1}",
+         "base: found nothing, expected 1"},
     };
     const char *folder = new_folder();
-    assert_int_equal(open_and_close(folder, "{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"b\"]}"), SOW_OK);
+    assert_int_equal(open_and_close(folder, "{\"name\":\"x\",\"seeds\":{\"max\":20,\"min\":6},\"arms\":[\"a\",\"b\"]}"),
+                     SOW_OK);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(open_and_close(folder, cases[i].json), SOW_E_EXISTS);
         assert_contains(sow_message(), cases[i].difference);
@@ -92,7 +99,8 @@ static void a_newer_version_is_refused(void **state) {
 static void what_is_no_store_is_refused_and_left_alone(void **state) {
     char path[600], *text;
     const char *folder = new_folder();
-    static const char poem[] = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. Rough winds do shake the darling buds.";
+    static const char poem[] =
+        "Shall I compare thee to a summer's day? Thou art more lovely and more temperate. Rough winds do shake the darling buds.";
     sow_arena *arena;
     sow_arena_new(&arena);
     snprintf(path, sizeof path, "%s/sow.db", folder);
@@ -144,10 +152,14 @@ static void scores_and_verdicts_are_kept(void **state) {
     assert_int_equal(lab_run(&l), SOW_OK);
     assert_int_equal(sow_store_score(l.store, cell, 0.5, NAN), SOW_OK);
     assert_int_equal(sow_store_score(l.store, cell, NAN, 0), SOW_E_NUMBER);
-    assert_int_equal(sow_store_verdict(l.store, &(sow_verdict){-1, "not confirmed", 5, 0.1, 0, 0.2, NAN, "{}"}), SOW_OK);
-    assert_int_equal(sow_store_verdict(l.store, &(sow_verdict){-1, "confirmed", 6, 0.1, 0.01, 0.2, 0.02, "{}"}), SOW_OK);
-    assert_string_equal(query(l.arena, l.folder, "SELECT score,test,seed FROM cell"), "0.5|NULL|-9223372036854775807\n");
-    assert_string_equal(query(l.arena, l.folder, "SELECT arm,verdict,n,low,p FROM verdict"), "-1|confirmed|6|0.01|0.02\n");
+    assert_int_equal(sow_store_verdict(l.store, &(sow_verdict){-1, "not confirmed", 5, 0.1, 0, 0.2, NAN, "{}"}),
+                     SOW_OK);
+    assert_int_equal(sow_store_verdict(l.store, &(sow_verdict){-1, "confirmed", 6, 0.1, 0.01, 0.2, 0.02, "{}"}),
+                     SOW_OK);
+    assert_string_equal(query(l.arena, l.folder, "SELECT score,test,seed FROM cell"),
+                        "0.5|NULL|-9223372036854775807\n");
+    assert_string_equal(query(l.arena, l.folder, "SELECT arm,verdict,n,low,p FROM verdict"),
+                        "-1|confirmed|6|0.01|0.02\n");
     lab_close(&l);
 }
 

@@ -3,16 +3,17 @@
 #define TESTS_TRAINERS_H
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #include "sow/file.h"
@@ -59,7 +60,7 @@ static inline sow_status lab_command(void *user, sow_arena *arena, const sow_cel
 }
 
 static inline void lab_open(lab *l, const char *folder) {
-    *l = (lab){.runner = {.command = lab_command, .slots = 1, .limits = {5, 5, 20, 0.5, 0}}};
+    *l = (lab){.runner = {.command = lab_command, .slots = 1, .limits = {60, 60, 120, 0.5, 0}}};
     find_supervisor();
     assert_int_equal(sow_arena_new(&l->arena), SOW_OK);
     l->folder = sow_arena_copy(l->arena, folder);
@@ -110,8 +111,8 @@ static inline char *query(sow_arena *arena, const char *folder, const char *sql)
     return text;
 }
 
-#define assert_contains(text, part) \
-    do { \
+#define assert_contains(text, part)                                                          \
+    do {                                                                                     \
         if (!strstr((text), (part))) fail_msg("'%s' does not contain '%s'", (text), (part)); \
     } while (0)
 
