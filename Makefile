@@ -55,7 +55,7 @@ $(BUILD)/config.mk: deps/packages deps/optional deps/configure
 WERROR ?= -Werror
 WARN := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wvla -Wundef \
         -Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-format-nonliteral -Wno-missing-field-initializers \
-        $(if $(findstring clang,$(CC)),,-Wno-maybe-uninitialized)
+        $(if $(findstring clang,$(CC)),-Wno-pass-failed,-Wno-maybe-uninitialized)
 # Speed without -ffast-math (ENGINE: at link it would change denormals for the whole process) and without
 # -march=native: vector loops choose their instruction set at run time.
 FAST := -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast

@@ -8,13 +8,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/clones.h"
 #include "sow/sow.h"
-
-#if defined(__x86_64__)
-#define VECTOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define VECTOR
-#endif
 
 enum { INPUTS = 784, CLASSES = 10, DEPTH_MAX = 16 };
 
@@ -92,7 +87,7 @@ static void step(network *n) {
 
 /* ---- the same step by hand ---- */
 
-VECTOR static void bias_relu(float *restrict y, const float *restrict b, int64_t rows, int64_t out, bool relu) {
+SOW_CLONES static void bias_relu(float *restrict y, const float *restrict b, int64_t rows, int64_t out, bool relu) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < out; i++) {
             float v = y[r * out + i] + b[i];
@@ -100,11 +95,11 @@ VECTOR static void bias_relu(float *restrict y, const float *restrict b, int64_t
         }
 }
 
-VECTOR static void relu_back(float *restrict g, const float *restrict y, int64_t count) {
+SOW_CLONES static void relu_back(float *restrict g, const float *restrict y, int64_t count) {
     for (int64_t i = 0; i < count; i++) g[i] = y[i] > 0 ? g[i] : 0;
 }
 
-VECTOR static void bias_gradient(float *restrict b, const float *restrict g, int64_t rows, int64_t out) {
+SOW_CLONES static void bias_gradient(float *restrict b, const float *restrict g, int64_t rows, int64_t out) {
     memset(b, 0, (size_t)out * sizeof *b);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < out; i++) b[i] += g[r * out + i];

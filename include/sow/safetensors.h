@@ -1,4 +1,5 @@
-/* Safetensors files: read by mapping, written whole or not at all, tensors sorted by element size, then name. */
+/* Safetensors files: read by mapping, written whole or not at all. The header lists tensors by name; their bytes lie larger
+ * elements first, so that every tensor is aligned, which PyTorch asks for. */
 #ifndef SOW_SAFETENSORS_H
 #define SOW_SAFETENSORS_H
 
@@ -43,7 +44,7 @@ sow_status sow_save_state(const char *path, const sow_state *state, const char *
 /* Brings names and descriptions into the file's order: larger elements first, then by name (so all are aligned). */
 sow_status sow_safetensors_sort(int64_t count, const char **names, sow_tensor *described);
 typedef struct sow_safetensors_writer sow_safetensors_writer;
-/* Begins a file whose tensors are described (data NULL), sorted by name; each is put afterwards in that order. */
+/* Begins a file whose tensors are described (data NULL), in the order of sow_safetensors_sort; each is put afterwards in that order. */
 sow_status sow_safetensors_create(const char *path, int64_t count, const char *const *names, const sow_tensor *described,
                                   const char *passport, sow_safetensors_writer **out);
 /* The next `bytes` of data in order (any cut). */

@@ -3,6 +3,7 @@
 #ifndef SOW_AUTOGRAD_OP_H
 #define SOW_AUTOGRAD_OP_H
 
+#include "base/clones.h"
 #include "sow/ops.h"
 #include "sow/threads.h"
 
@@ -88,12 +89,5 @@ static inline sow_range sow_chunk(int64_t index, int64_t total) {
     int64_t first = index * SOW_CHUNK, left = total - first;
     return (sow_range){first, left < SOW_CHUNK ? left : SOW_CHUNK};
 }
-
-/* Vector loops are compiled for the baseline, AVX2 and AVX-512, and chosen at load. Sanitizers lack ifuncs. */
-#if defined(__x86_64__) && !defined(SOW_NO_CLONES)
-#define SOW_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define SOW_CLONES
-#endif
 
 #endif

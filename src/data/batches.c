@@ -3,14 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clones.h"
 #include "sow/data.h"
 #include "sow/threads.h"
-
-#if defined(__x86_64__)
-#define SOW_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define SOW_CLONES
-#endif
 
 enum { PADDING = 4, PREFETCH_ROWS = 6, CACHE_LINE = 64, CELL_VALUES = 1 << 18 };
 

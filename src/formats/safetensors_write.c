@@ -67,7 +67,7 @@ static sow_status describe_all(const char *path, int64_t count, const char *cons
 
 static sow_status put_header(sow_writer *writer, const json_t *header) {
     static const char spaces[8] = "        ";
-    char *text = json_dumps(header, JSON_COMPACT);
+    char *text = json_dumps(header, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text) return sow_fail(SOW_E_MEMORY, "out of memory for a safetensors header");
     size_t length = strlen(text), padding = (8 - length % 8) % 8;
     uint8_t size[8];
