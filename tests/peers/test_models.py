@@ -155,5 +155,7 @@ compare("conv4", ConvNet(2, 1, 28, 10), 12, 1, 28, 10)
 compare("conv6", ConvNet(3, 3, 32, 10), 12, 3, 32, 10)
 compare("resnet20", ResNet20(3, 10), 24, 3, 32, 10)
 compare("resnet20", ResNet20(1, 7), 9, 1, 28, 7)
-compare("vgg19", VGG19(3, 10), 16, 3, 32, 10)
+# So few images that no activation lies within rounding of 0: one that falls on the other side of a ReLU moves the gradients
+# of all layers below by 1e-3 to 1e-2 (PyTorch's f32 against its f64 too, e.g. with 16 images).
+compare("vgg19", VGG19(3, 10), 5, 3, 32, 10)
 sys.exit(not all(results))
