@@ -189,7 +189,7 @@ FAULT_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/faults/*.sh)))
 RUN_TESTS = SOW=$(OUT)/sow SOW_FAULTY=$(FAULTY)/sow sh tests/run.sh -o $(BUILD)/log
 
 .PHONY: test-programs fault-programs check check-sanitize check-threads check-valgrind check-bare
-test-programs: $(UNIT_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(SMALL_PROGRAMS)
 fault-programs: $(FAULT_PROGRAMS) $(SOW) $(SMALL_PROGRAMS)
 
 check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
@@ -201,7 +201,7 @@ check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
 
 check-sanitize: ## unit tests under the address and undefined-behaviour sanitizers
 	@$(INSTALL_PACKAGES) build run test
-	+@$(SUB) SANITIZE=address,undefined $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
+	+@$(SUB) SANITIZE=address,undefined $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(SMALL_PROGRAMS) $(call PICK,$(UNIT_PROGRAMS)))
 	@$(RUN_TESTS) -s $(BUILD)/sanitize.total $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
 
 # OpenMP's barriers are invisible to this sanitizer: one OpenMP thread, and only what uses pthreads.
