@@ -22,8 +22,8 @@ static sow_status system_failure(const char *path, const char *doing) {
 
 /* ---- reading ---- */
 
-static sow_status open_to_read(const char *path, int *fd, struct stat *about) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+static sow_status open_to_read(const char *path, int flags, int *fd, struct stat *about) {
+    *fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     if (*fd < 0) return system_failure(path, "cannot be opened");
     if (fstat(*fd, about) == 0 && !S_ISDIR(about->st_mode)) return SOW_OK;
     bool folder = S_ISDIR(about->st_mode);
@@ -35,7 +35,7 @@ sow_status sow_map_open(const char *path, sow_map *out) {
     int fd;
     struct stat about;
     *out = (sow_map){0};
-    SOW_TRY(open_to_read(path, &fd, &about));
+    SOW_TRY(open_to_read(path, O_NONBLOCK, &fd, &about)); /* a pipe is refused below, not waited for */
     sow_status status = SOW_OK;
     if (!S_ISREG(about.st_mode)) status = sow_fail(SOW_E_IO, "%s: not a regular file, cannot be mapped", path);
     else if (about.st_size > 0) {
@@ -55,7 +55,7 @@ void sow_map_close(sow_map *map) {
 sow_status sow_read_file(sow_arena *arena, const char *path, size_t limit, char **data, size_t *size) {
     int fd;
     struct stat about;
-    SOW_TRY(open_to_read(path, &fd, &about));
+    SOW_TRY(open_to_read(path, 0, &fd, &about));
     size_t capacity = S_ISREG(about.st_mode) ? (size_t)about.st_size : 65536, used = 0;
     if (capacity > limit) {
         close(fd);

@@ -391,6 +391,8 @@ static sow_status inspect_folder(sow_call *call, const char *path) {
 /* ---- the verb ---- */
 
 static sow_status read_start(const char *path, char start[16], size_t *size) {
+    struct stat info; /* a pipe or a device would never end */
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) return sow_fail(SOW_E_IO, "%s: not a regular file", path);
     FILE *file = fopen(path, "rb");
     if (!file) return sow_fail(SOW_E_NOT_FOUND, "%s: %s", path, strerror(errno));
     memset(start, 0, 16);

@@ -43,6 +43,9 @@ mkdir empty
 for file in empty.safetensors short.safetensors noise.safetensors huge.safetensors lying.safetensors a.gz a.png a.jpg a.npy open.json deep.json empty.db; do
     expect_message 1 "^sow inspect: .*$file" "$file is refused by name" "$SOW" inspect $file
 done
+mkfifo pipe.safetensors
+expect_message 1 'pipe.safetensors: not a regular file' 'a pipe is refused, not waited for' timeout 20 "$SOW" inspect pipe.safetensors
+expect_message 1 'pipe.safetensors' 'by replay too' timeout 20 "$SOW" replay pipe.safetensors
 expect_output '^contents: none$' 'an empty folder is empty' "$SOW" inspect empty
 expect_output '^a +number +\[2\] +0 +0 +2 +1.414 +1 +3' 'columns of numbers have moments' "$SOW" inspect table.csv
 expect_output '^b +text +\[2\]' 'columns of words have none' "$SOW" inspect table.csv
