@@ -14,8 +14,9 @@ extern "C" {
 
 /* How much one round removes of the weights that are left. */
 typedef struct sow_prune_rate {
-    const char *key; /* a group of the state ("conv", "fc", "out"), else a pattern for names, as of sow_init_rule; NULL: all weights */
-    double rate;     /* fraction of the survivors, 0 <= rate < 1; 0 leaves a tensor dense */
+    const char *
+        key; /* a group of the state ("conv", "fc", "out"), else a pattern for names, as of sow_init_rule; NULL: all weights */
+    double rate; /* fraction of the survivors, 0 <= rate < 1; 0 leaves a tensor dense */
 } sow_prune_rate;
 
 typedef struct sow_prune_spec {
@@ -41,8 +42,8 @@ sow_status sow_prune_begin(sow_arena *arena, const sow_state *weights, const sow
  * lacks is dense. A tensor that would end empty keeps its largest weight, with a warning. Values may be F64, F32,
  * F16 or BF16. Errors: those of sow_prune_rates; SOW_E_SHAPE where mask and weights differ; SOW_E_NUMBER on NaN or
  * infinity; SOW_E_TYPE. Cost: O(n), three or four passes; 0.5 MiB of memory. */
-sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const sow_prune_spec *spec,
-                               sow_mask *out);
+sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const sow_mask *mask,
+                               const sow_prune_spec *spec, sow_mask *out);
 
 /* What is kept wherever any of the masks keeps it. A tensor that one of them lacks is dense there, so it leaves the union too.
  * Errors: SOW_E_SHAPE. */
@@ -64,8 +65,8 @@ typedef struct sow_pruned {
 /* Prunes the safetensors file or folder `final` (any framework's) under the mask file `mask` (NULL: none) into a mask file of U8
  * tensors: the ones in `mask` and those with a rate. Reads by mapping, writes as it goes: memory does not grow with
  * the file. `pruned` (may be NULL) gets one row a tensor written. Errors: as sow_prune_magnitude, and of files. */
-sow_status sow_prune_file(sow_arena *arena, const char *final, const char *mask, const sow_prune_spec *spec, const char *out,
-                          const char *passport, sow_pruned **pruned, int64_t *count);
+sow_status sow_prune_file(sow_arena *arena, const char *final, const char *mask, const sow_prune_spec *spec,
+                          const char *out, const char *passport, sow_pruned **pruned, int64_t *count);
 
 /* The start m * theta_0: copies the file `start`, with exact zeros where the mask file has 0, and writes the mask
  * beside it as X.mask.safetensors. Streamed too. Errors: SOW_E_SHAPE where they do not fit; SOW_E_ARGUMENT unless
@@ -99,8 +100,8 @@ sow_status sow_control_parse(const char *name, sow_control_kind *out);
 
 /* The control's start (a new state, masked values exactly 0, masks bound) and its mask (in the arena). Entries that are no weights keep
  * theta_0. Every tensor draws from a stream of its own. Cost: O(n). */
-sow_status sow_ticket_control(sow_arena *arena, const sow_control *control, const sow_state *theta0, const sow_mask *mask,
-                              sow_state **start, sow_mask *out);
+sow_status sow_ticket_control(sow_arena *arena, const sow_control *control, const sow_state *theta0,
+                              const sow_mask *mask, sow_state **start, sow_mask *out);
 
 /* ---- finding a ticket ---- */
 
@@ -110,21 +111,21 @@ typedef enum sow_lottery_strategy {
 } sow_lottery_strategy;
 
 typedef struct sow_lottery_config {
-    int rounds;                /* prunings; rounds + 1 trainings, number 0 being the dense one */
+    int rounds; /* prunings; rounds + 1 trainings, number 0 being the dense one */
     sow_lottery_strategy strategy;
     sow_prune_spec prune;
-    int64_t rewind;            /* reset to the weights after this many steps of round 0; 0: to theta_0 */
+    int64_t rewind; /* reset to the weights after this many steps of round 0; 0: to theta_0 */
     uint64_t seed;
-    bool same_order;           /* every round sees the data in the same order; else each in its own, as in the paper */
+    bool same_order; /* every round sees the data in the same order; else each in its own, as in the paper */
 } sow_lottery_config;
 
 /* One training that the callback is asked for. */
 typedef struct sow_lottery_round {
-    int number;                /* 0 .. rounds */
-    uint64_t seed;             /* for order, augmentation and dropout of this round */
+    int number;    /* 0 .. rounds */
+    uint64_t seed; /* for order, augmentation and dropout of this round */
     const sow_mask *mask;
-    int64_t rewind;            /* round 0: step whose weights go into `rewound`; else 0 */
-    sow_state *rewound;        /* round 0 with rewinding: filled by the callback */
+    int64_t rewind;     /* round 0: step whose weights go into `rewound`; else 0 */
+    sow_state *rewound; /* round 0 with rewinding: filled by the callback */
 } sow_lottery_round;
 
 /* Trains `weights` in place: in, the round's masked start, with masks bound; out, the trained weights, where masked values
@@ -132,10 +133,10 @@ typedef struct sow_lottery_round {
 typedef sow_status (*sow_lottery_train)(void *user, const sow_lottery_round *round, sow_state *weights);
 
 typedef struct sow_ticket {
-    sow_mask *masks;      /* rounds + 1: before the first pruning to the last */
-    sow_state *start;     /* theta_0, or theta_k after rewinding */
-    sow_state *ticket;    /* the last mask times start, masks bound: the winning ticket */
-    sow_state *dense;     /* trained weights of round 0, for diagnostics */
+    sow_mask *masks;   /* rounds + 1: before the first pruning to the last */
+    sow_state *start;  /* theta_0, or theta_k after rewinding */
+    sow_state *ticket; /* the last mask times start, masks bound: the winning ticket */
+    sow_state *dense;  /* trained weights of round 0, for diagnostics */
 } sow_ticket;
 void sow_ticket_free(sow_ticket *ticket); /* frees the states; the masks are the arena's */
 
@@ -143,15 +144,15 @@ void sow_ticket_free(sow_ticket *ticket); /* frees the states; the masks are the
  * result depends on config, theta_0 and the callback only. Errors: the callback's; SOW_E_NUMBER where it leaves NaN or
  * infinity; SOW_E_TRAINER where a masked weight is not 0 afterwards. Cost: rounds + 1 trainings; memory for theta_0, two
  * more states, and one bit a weight and round. */
-sow_status sow_lottery_find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0, sow_lottery_train train,
-                            void *user, sow_ticket *out);
+sow_status sow_lottery_find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0,
+                            sow_lottery_train train, void *user, sow_ticket *out);
 
 /* The seed of a round's training (round 0: the ticket's own seed); below 2^31, as every framework takes it. */
 uint64_t sow_lottery_seed(uint64_t seed, int round, bool same_order);
 
 /* The mask after a round's training: checks that masked weights are 0 and all are finite, then prunes. */
-sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask, const sow_prune_spec *spec,
-                             sow_mask *out);
+sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask,
+                             const sow_prune_spec *spec, sow_mask *out);
 
 /* theta_0 of a model: Gaussian Glorot weights (`truncated`: as TensorFlow 1's xavier_initializer drew them), biases 0,
  * normalisation scales 1, running statistics fresh. */
@@ -159,8 +160,8 @@ sow_status sow_lottery_start(sow_state *state, uint64_t seed, bool truncated);
 
 /* Appendix F: per tensor of the mask, a histogram of the surviving theta_0, how far weights inside and outside the ticket
  * moved in the dense training, and how many connections of each unit survive. A JSON array. */
-sow_status sow_lottery_diagnostics(sow_arena *arena, const sow_state *theta0, const sow_state *dense, const sow_mask *mask,
-                                   json_t **out);
+sow_status sow_lottery_diagnostics(sow_arena *arena, const sow_state *theta0, const sow_state *dense,
+                                   const sow_mask *mask, json_t **out);
 
 extern const sow_method sow_method_lottery_ticket;
 

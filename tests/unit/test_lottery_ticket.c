@@ -30,10 +30,14 @@ static sow_prune_spec spec_of(const char *rates) {
 static sow_state *network(void) {
     sow_state *state;
     assert_int_equal(sow_state_new(&state), SOW_OK);
-    struct { const char *name, *group; sow_role role; int rank; int64_t shape[2]; } entries[] = {
-        {"fc1.weight", "fc", SOW_ROLE_WEIGHT, 2, {20, 40}}, {"fc1.bias", "", SOW_ROLE_BIAS, 1, {20}},
-        {"norm.weight", "", SOW_ROLE_NORM, 1, {20}},        {"norm.bias", "", SOW_ROLE_NORM, 1, {20}},
-        {"fc2.weight", "out", SOW_ROLE_WEIGHT, 2, {5, 20}}, {"fc2.bias", "", SOW_ROLE_BIAS, 1, {5}}};
+    struct {
+        const char *name, *group;
+        sow_role role;
+        int rank;
+        int64_t shape[2];
+    } entries[] = {{"fc1.weight", "fc", SOW_ROLE_WEIGHT, 2, {20, 40}}, {"fc1.bias", "", SOW_ROLE_BIAS, 1, {20}},
+                   {"norm.weight", "", SOW_ROLE_NORM, 1, {20}},        {"norm.bias", "", SOW_ROLE_NORM, 1, {20}},
+                   {"fc2.weight", "out", SOW_ROLE_WEIGHT, 2, {5, 20}}, {"fc2.bias", "", SOW_ROLE_BIAS, 1, {5}}};
     for (int i = 0; i < 6; i++) {
         sow_entry *e;
         assert_int_equal(sow_state_add(state, entries[i].name, SOW_F32, entries[i].rank, entries[i].shape, &e), SOW_OK);
@@ -116,7 +120,8 @@ static void masks_only_lose_weights_and_a_rerun_gives_the_same_bits(void **state
         for (int k = 0; k < 2; k++) {
             int64_t words = (a.masks[r].bits[k].count + 63) / 64;
             assert_memory_equal(a.masks[r].bits[k].words, b.masks[r].bits[k].words, (size_t)words * 8);
-            for (int64_t w = 0; r > 0 && w < words; w++) assert_true((a.masks[r].bits[k].words[w] & ~a.masks[r - 1].bits[k].words[w]) == 0);
+            for (int64_t w = 0; r > 0 && w < words; w++)
+                assert_true((a.masks[r].bits[k].words[w] & ~a.masks[r - 1].bits[k].words[w]) == 0);
         }
     }
     sow_ticket_free(&a);
@@ -158,7 +163,8 @@ static void rewinding_resets_to_the_weights_of_step_k(void **state) {
     assert_memory_not_equal(values(ticket.start, "fc1.weight"), values(theta0, "fc1.weight"), 3200);
     const sow_bits *bits = sow_mask_find(&ticket.masks[2], "fc1.weight");
     for (int64_t i = 0; i < 800; i++)
-        if (sow_bit(bits, i)) assert_true(values(ticket.ticket, "fc1.weight")[i] == values(ticket.start, "fc1.weight")[i]);
+        if (sow_bit(bits, i))
+            assert_true(values(ticket.ticket, "fc1.weight")[i] == values(ticket.start, "fc1.weight")[i]);
     sow_ticket_free(&ticket);
     sow_state_free(theta0);
 }
@@ -262,7 +268,8 @@ static void resampled_values_are_among_the_survivors_and_keep_their_signs_if_ask
     make_mask(theta0, &mask);
     const float *was = values(theta0, "fc1.weight");
     for (int keep = 0; keep < 2; keep++) {
-        sow_state *start = control_of((sow_control){.kind = SOW_CONTROL_RESAMPLE, .keep_signs = keep, .seed = 3}, theta0, &mask, &made);
+        sow_state *start = control_of((sow_control){.kind = SOW_CONTROL_RESAMPLE, .keep_signs = keep, .seed = 3},
+                                      theta0, &mask, &made);
         assert_true(same_mask(&mask, &made));
         int64_t signs_changed = 0, values_changed = 0;
         for (int64_t i = 0; i < 800; i++) {
@@ -311,7 +318,8 @@ static void pruning_at_initialisation_keeps_the_largest_of_theta0(void **state) 
     sow_state_free(control_of((sow_control){.kind = SOW_CONTROL_PRUNE_AT_INIT}, theta0, &mask, &made));
     float least_kept = 9, most_removed = 0;
     for (int64_t i = 0; i < 800; i++) {
-        float magnitude = values(theta0, "fc1.weight")[i] < 0 ? -values(theta0, "fc1.weight")[i] : values(theta0, "fc1.weight")[i];
+        float magnitude = values(theta0, "fc1.weight")[i] < 0 ? -values(theta0, "fc1.weight")[i]
+                                                              : values(theta0, "fc1.weight")[i];
         if (sow_bit(&made.bits[0], i)) least_kept = magnitude < least_kept ? magnitude : least_kept;
         else most_removed = magnitude > most_removed ? magnitude : most_removed;
     }
@@ -333,10 +341,12 @@ static void a_mask_of_another_shape_makes_no_control(void **state) {
 static void a_start_is_gaussian_glorot_with_zero_biases_and_unit_scales(void **state) {
     sow_state *theta0 = network();
     double square = 0;
-    for (int i = 0; i < 800; i++) square += (double)values(theta0, "fc1.weight")[i] * (double)values(theta0, "fc1.weight")[i];
+    for (int i = 0; i < 800; i++)
+        square += (double)values(theta0, "fc1.weight")[i] * (double)values(theta0, "fc1.weight")[i];
     double sd2 = 2.0 / (40 + 20);
     assert_true(square / 800 > 0.85 * sd2 && square / 800 < 1.15 * sd2); /* sd of the estimate: 5 % */
-    assert_true(values(theta0, "fc1.bias")[3] == 0 && values(theta0, "norm.weight")[3] == 1 && values(theta0, "norm.bias")[3] == 0);
+    assert_true(values(theta0, "fc1.bias")[3] == 0 && values(theta0, "norm.weight")[3] == 1 &&
+                values(theta0, "norm.bias")[3] == 0);
     sow_state_free(theta0);
 }
 
@@ -350,12 +360,14 @@ static void diagnostics_count_survivors_and_movements(void **state) {
     assert_int_equal(sow_lottery_diagnostics(arena, theta0, dense, &mask, &rows), SOW_OK);
     json_t *fc1 = json_array_get(rows, 0);
     double ticket, rest;
-    assert_int_equal(json_unpack(fc1, "{s:{s:{s:F}, s:{s:F}}}", "moved", "ticket", "mean", &ticket, "rest", "mean", &rest), 0);
+    assert_int_equal(
+        json_unpack(fc1, "{s:{s:{s:F}, s:{s:F}}}", "moved", "ticket", "mean", &ticket, "rest", "mean", &rest), 0);
     assert_true(ticket > .4999 && ticket < .5001 && rest > .1249 && rest < .1251);
     int64_t histogram = 0, incoming = 0, outgoing = 0;
     size_t i;
     json_t *count;
-    json_array_foreach(json_object_get(json_object_get(fc1, "theta0"), "counts"), i, count) histogram += json_integer_value(count);
+    json_array_foreach(json_object_get(json_object_get(fc1, "theta0"), "counts"), i, count)
+        histogram += json_integer_value(count);
     json_array_foreach(json_object_get(fc1, "incoming"), i, count) incoming += json_integer_value(count);
     json_array_foreach(json_object_get(fc1, "outgoing"), i, count) outgoing += json_integer_value(count);
     assert_int_equal(histogram, 240);

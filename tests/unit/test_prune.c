@@ -57,8 +57,10 @@ static sow_state *lenet(void) {
     assert_int_equal(sow_state_new(&state), SOW_OK);
     sow_rng rng;
     sow_rng_seed(&rng, SOW_RNG_SOW, 5);
-    struct { const char *name, *group; int64_t out, in; } layers[] = {
-        {"fc1.weight", "fc", 300, 784}, {"fc2.weight", "fc", 100, 300}, {"fc3.weight", "out", 10, 100}};
+    struct {
+        const char *name, *group;
+        int64_t out, in;
+    } layers[] = {{"fc1.weight", "fc", 300, 784}, {"fc2.weight", "fc", 100, 300}, {"fc3.weight", "out", 10, 100}};
     for (int i = 0; i < 3; i++) {
         sow_entry *e = add(state, layers[i].name, layers[i].group, layers[i].out, layers[i].in);
         sow_rng_at(&rng, "test", layers[i].name);
@@ -156,8 +158,13 @@ static void assert_counts(bool google, const char *rates, int rounds, const int 
 }
 
 static void densities_of_lenet_reproduce_the_papers(void **state) {
-    static const int exact[][4] = {{1, 188160, 24000, 900}, {2, 150528, 19200, 810}, {3, 120422, 15360, 729}, {7, 49325, 6291, 478},
-                                   {9, 31568, 4026, 387},   {15, 8275, 1056, 206},   {0}};
+    static const int exact[][4] = {{1, 188160, 24000, 900},
+                                   {2, 150528, 19200, 810},
+                                   {3, 120422, 15360, 729},
+                                   {7, 49325, 6291, 478},
+                                   {9, 31568, 4026, 387},
+                                   {15, 8275, 1056, 206},
+                                   {0}};
     assert_counts(false, "fc=0.2,out=0.1", 15, exact);
 }
 
@@ -289,7 +296,8 @@ static void unions_keep_what_either_keeps_and_dense_wins(void **state) {
 static void wrong_rates_are_refused(void **state) {
     sow_prune_spec spec;
     const char *wrong[] = {"1", "-0.1", "fc=1.5", "fc=", "=0.2", "0.2x", "", "nan", "0", "fc=0,out=0"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(sow_prune_parse(arena, wrong[i], &spec), SOW_E_ARGUMENT);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(sow_prune_parse(arena, wrong[i], &spec), SOW_E_ARGUMENT);
     sow_state *w = lenet();
     double *rates;
     spec = spec_of("fc=0.2,oot=0.1");
@@ -347,7 +355,8 @@ static void a_file_is_pruned_as_its_state_is(void **state) {
         assert_int_equal(sow_mask_from_state(arena, masks, &from_file), SOW_OK);
         for (int t = 0; t < 3; t++) {
             assert_string_equal(from_file.bits[t].name, in_memory.bits[t].name);
-            assert_memory_equal(from_file.bits[t].words, in_memory.bits[t].words, (size_t)(in_memory.bits[t].count + 63) / 64 * 8);
+            assert_memory_equal(from_file.bits[t].words, in_memory.bits[t].words,
+                                (size_t)(in_memory.bits[t].count + 63) / 64 * 8);
             assert_int_equal(pruned[t].kept, sow_bits_kept(&in_memory.bits[t]));
         }
         sow_state_free(masks);
@@ -358,10 +367,17 @@ static void a_file_is_pruned_as_its_state_is(void **state) {
 static void foreign_files_lose_weights_but_no_norms_embeddings_and_biases(void **state) {
     sow_state *w;
     assert_int_equal(sow_state_new(&w), SOW_OK);
-    struct { const char *name; int rank; int64_t shape[4]; bool pruned; } tensors[] = {
-        {"model.embed_tokens.weight", 2, {8, 4}, false}, {"model.layers.0.input_layernorm.weight", 1, {4}, false},
-        {"model.layers.0.self_attn.q_proj.weight", 2, {4, 4}, true}, {"conv.weight", 4, {2, 2, 3, 3}, true},
-        {"conv.bias", 1, {2}, false}, {"bn.running_mean", 1, {2}, false}};
+    struct {
+        const char *name;
+        int rank;
+        int64_t shape[4];
+        bool pruned;
+    } tensors[] = {{"model.embed_tokens.weight", 2, {8, 4}, false},
+                   {"model.layers.0.input_layernorm.weight", 1, {4}, false},
+                   {"model.layers.0.self_attn.q_proj.weight", 2, {4, 4}, true},
+                   {"conv.weight", 4, {2, 2, 3, 3}, true},
+                   {"conv.bias", 1, {2}, false},
+                   {"bn.running_mean", 1, {2}, false}};
     for (int i = 0; i < 6; i++) {
         sow_entry *e;
         assert_int_equal(sow_state_add(w, tensors[i].name, SOW_F32, tensors[i].rank, tensors[i].shape, &e), SOW_OK);
@@ -380,7 +396,8 @@ static void foreign_files_lose_weights_but_no_norms_embeddings_and_biases(void *
 
 static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state) {
     sow_state *w = lenet(), *start, *masks;
-    const char *theta0 = path_of("theta0.safetensors"), *mask = path_of("m.safetensors"), *out = path_of("start.safetensors");
+    const char *theta0 = path_of("theta0.safetensors"), *mask = path_of("m.safetensors"),
+               *out = path_of("start.safetensors");
     sow_entry *counter; /* of another size than the weights, and last by name */
     assert_int_equal(sow_state_add(w, "norm.num_batches_tracked", SOW_I64, 0, NULL, &counter), SOW_OK);
     sow_put(counter->value, 0, 7);
@@ -391,10 +408,12 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
     assert_int_equal(sow_load_state(out, &start), SOW_OK);
     assert_int_equal(sow_load_state(path_of("start.mask.safetensors"), &masks), SOW_OK);
     const uint8_t *keep = sow_state_find(masks, "fc1.weight")->value.data;
-    const uint32_t *was = sow_state_find(w, "fc1.weight")->value.data, *is = sow_state_find(start, "fc1.weight")->value.data;
+    const uint32_t *was = sow_state_find(w, "fc1.weight")->value.data,
+                   *is = sow_state_find(start, "fc1.weight")->value.data;
     for (int64_t i = 0; i < 235200; i++) assert_int_equal(is[i], keep[i] ? was[i] : 0);
     assert_true(sow_at(sow_state_find(start, "norm.num_batches_tracked")->value, 0) == 7);
-    assert_memory_equal(sow_state_find(start, "fc2.weight")->value.data, sow_state_find(w, "fc2.weight")->value.data, 120000);
+    assert_memory_equal(sow_state_find(start, "fc2.weight")->value.data, sow_state_find(w, "fc2.weight")->value.data,
+                        120000);
     sow_state_free(masks);
     sow_state_free(start);
     sow_state_free(w);
@@ -402,16 +421,25 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
 
 static void masks_of_another_shape_or_kind_are_refused(void **state) {
     sow_state *w = row_of(ten, 10), *m;
-    const char *final = path_of("w.safetensors"), *mask = path_of("bad.safetensors"), *out = path_of("never.safetensors");
+    const char *final = path_of("w.safetensors"), *mask = path_of("bad.safetensors"),
+               *out = path_of("never.safetensors");
     assert_int_equal(sow_save_state(final, w, NULL), SOW_OK);
     sow_prune_spec spec = spec_of("0.5");
-    struct { const char *name; sow_dtype dtype; int64_t columns; double value; sow_status status; } cases[] = {
-        {"w.weight", SOW_U8, 9, 1, SOW_E_SHAPE}, {"v.weight", SOW_U8, 10, 1, SOW_E_SHAPE},
-        {"w.weight", SOW_F32, 10, 1, SOW_E_TYPE}, {"w.weight", SOW_U8, 10, 2, SOW_E_RANGE}};
+    struct {
+        const char *name;
+        sow_dtype dtype;
+        int64_t columns;
+        double value;
+        sow_status status;
+    } cases[] = {{"w.weight", SOW_U8, 9, 1, SOW_E_SHAPE},
+                 {"v.weight", SOW_U8, 10, 1, SOW_E_SHAPE},
+                 {"w.weight", SOW_F32, 10, 1, SOW_E_TYPE},
+                 {"w.weight", SOW_U8, 10, 2, SOW_E_RANGE}};
     for (int i = 0; i < 4; i++) {
         sow_entry *e;
         assert_int_equal(sow_state_new(&m), SOW_OK);
-        assert_int_equal(sow_state_add(m, cases[i].name, cases[i].dtype, 2, (int64_t[]){1, cases[i].columns}, &e), SOW_OK);
+        assert_int_equal(sow_state_add(m, cases[i].name, cases[i].dtype, 2, (int64_t[]){1, cases[i].columns}, &e),
+                         SOW_OK);
         sow_fill(e->value, cases[i].value);
         assert_int_equal(sow_save_state(mask, m, NULL), SOW_OK);
         assert_int_equal(sow_prune_file(arena, final, mask, &spec, out, NULL, NULL, NULL), cases[i].status);

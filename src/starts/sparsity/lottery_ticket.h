@@ -18,7 +18,7 @@ typedef struct prune_source {
     bool wide;            /* keys are f64 bits */
     uint64_t threshold;   /* magnitudes below this key go, and the first `ties` equal ones */
     int64_t ties;
-    int64_t spared;       /* index of the one weight that a tensor keeps at least; -1: needs no sparing */
+    int64_t spared; /* index of the one weight that a tensor keeps at least; -1: needs no sparing */
 } prune_source;
 
 enum { PRUNE_CHUNK = 4096 };
@@ -63,9 +63,9 @@ sow_status ticket_prune_spec(const sow_call *call, const char *rates, sow_prune_
 /* ---- what a training was worth ---- */
 
 typedef struct ticket_score {
-    int64_t stop;              /* step of the least validation loss, the first on ties; -1: none was reported */
-    double least_loss;         /* NAN where unknown, here and below */
-    double at_stop, at_end;    /* test accuracy (or "accuracy", "metric", "val_accuracy", whichever the trainer reports) */
+    int64_t stop;           /* step of the least validation loss, the first on ties; -1: none was reported */
+    double least_loss;      /* NAN where unknown, here and below */
+    double at_stop, at_end; /* test accuracy (or "accuracy", "metric", "val_accuracy", whichever the trainer reports) */
     double validation_at_stop; /* accuracy on validation data */
     double training_at_end;
 } ticket_score;
@@ -102,7 +102,7 @@ typedef struct ticket_report {
     const ticket_score *scores; /* by round */
     const sow_state *theta0;
     const sow_ticket *ticket;
-    bool external;              /* trained by the user's command */
+    bool external; /* trained by the user's command */
     const char *folder;
 } ticket_report;
 /* Writes rounds.csv and report.json and fills in the call's result. */

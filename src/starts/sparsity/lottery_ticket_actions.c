@@ -8,7 +8,8 @@
 #include "starts/sparsity/lottery_ticket.h"
 
 sow_status ticket_set(json_t *object, const char *key, json_t *value) {
-    return json_object_set_new(object, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8") : SOW_OK;
+    return json_object_set_new(object, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8")
+                                                   : SOW_OK;
 }
 
 sow_status ticket_save_mask(const char *path, const sow_mask *mask, const char *passport) {
@@ -43,10 +44,11 @@ static sow_status report_pruned(sow_call *call, const sow_pruned *pruned, int64_
         total += pruned[i].count;
         kept += pruned[i].kept;
         double density = pruned[i].count ? (double)pruned[i].kept / (double)pruned[i].count : 1;
-        json_t *row = json_pack("{s:s, s:f, s:I, s:I, s:I, s:f}", "tensor", pruned[i].name, "rate", pruned[i].rate, "weights",
-                                (json_int_t)pruned[i].count, "before", (json_int_t)pruned[i].before, "kept", (json_int_t)pruned[i].kept,
-                                "density", density);
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory, or a name that is not UTF-8");
+        json_t *row = json_pack("{s:s, s:f, s:I, s:I, s:I, s:f}", "tensor", pruned[i].name, "rate", pruned[i].rate,
+                                "weights", (json_int_t)pruned[i].count, "before", (json_int_t)pruned[i].before, "kept",
+                                (json_int_t)pruned[i].kept, "density", density);
+        if (json_array_append_new(rows, row))
+            return sow_fail(SOW_E_MEMORY, "out of memory, or a name that is not UTF-8");
     }
     SOW_TRY(ticket_set(call->result, "kept", json_integer(kept)));
     return ticket_set(call->result, "density", json_real(total ? (double)kept / (double)total : 1));
@@ -60,10 +62,12 @@ sow_status ticket_run_prune(sow_call *call) {
     SOW_TRY(ticket_prune_spec(call, sow_text(call, "rate"), &spec));
     SOW_TRY(sow_check_output(call, out));
     SOW_TRY(sow_passport(call, NULL, NULL, 0, &passport));
-    SOW_TRY(sow_prune_file(call->arena, sow_text(call, "final"), sow_text(call, "mask"), &spec, out, passport, &pruned, &count));
+    SOW_TRY(sow_prune_file(call->arena, sow_text(call, "final"), sow_text(call, "mask"), &spec, out, passport, &pruned,
+                           &count));
     SOW_TRY(report_pruned(call, pruned, count));
     SOW_TRY(sow_wrote(call, out));
-    char *next = sow_arena_format(call->arena, "sow lottery-ticket rewind --start THETA0.safetensors --mask %s -o START.safetensors", out);
+    char *next = sow_arena_format(
+        call->arena, "sow lottery-ticket rewind --start THETA0.safetensors --mask %s -o START.safetensors", out);
     return next ? ticket_set(call->result, "next", json_string(next)) : SOW_E_MEMORY;
 }
 
@@ -83,7 +87,8 @@ sow_status ticket_run_rewind(sow_call *call) {
     SOW_TRY(start_paths(call, &out, &mask));
     SOW_TRY(sow_passport(call, NULL, NULL, 0, &passport));
     SOW_TRY(sow_passport(call, ".mask.safetensors", NULL, 0, &mask_passport));
-    SOW_TRY(sow_rewind_file(call->arena, sow_text(call, "start"), sow_text(call, "mask"), out, passport, mask_passport));
+    SOW_TRY(
+        sow_rewind_file(call->arena, sow_text(call, "start"), sow_text(call, "mask"), out, passport, mask_passport));
     SOW_TRY(sow_wrote(call, out));
     return sow_wrote(call, mask);
 }
@@ -109,20 +114,23 @@ sow_status ticket_start_file(sow_arena *arena, const char *folder, const char **
     int64_t count;
     *out = sow_arena_format(arena, "%s/theta0.safetensors", folder);
     if (!sow_is_folder(folder))
-        return sow_fail(SOW_E_NOT_FOUND, "%s: no such folder; expected a ticket made by `sow lottery-ticket find`", folder);
+        return sow_fail(SOW_E_NOT_FOUND, "%s: no such folder; expected a ticket made by `sow lottery-ticket find`",
+                        folder);
     SOW_TRY(sow_list_folder(arena, folder, 100000, &names, &count));
     /* a ticket that was rewound starts from theta_K */
     for (int64_t i = 0; i < count && *out; i++)
         if (!strncmp(names[i], "theta_", 6)) *out = sow_arena_format(arena, "%s/%s", folder, names[i]);
     if (!*out) return SOW_E_MEMORY;
-    if (!sow_path_exists(*out)) return sow_fail(SOW_E_NOT_FOUND, "%s: holds no theta0.safetensors; expected a ticket's folder", folder);
+    if (!sow_path_exists(*out))
+        return sow_fail(SOW_E_NOT_FOUND, "%s: holds no theta0.safetensors; expected a ticket's folder", folder);
     return SOW_OK;
 }
 
 sow_status ticket_open(sow_arena *arena, const char *folder, int round, ticket_files *out) {
     int last = ticket_last_round(arena, folder);
     SOW_TRY(ticket_start_file(arena, folder, &out->start));
-    if (last < 0) return sow_fail(SOW_E_NOT_FOUND, "%s: holds no mask_00.safetensors; expected a ticket's folder", folder);
+    if (last < 0)
+        return sow_fail(SOW_E_NOT_FOUND, "%s: holds no mask_00.safetensors; expected a ticket's folder", folder);
     if (round > last) return sow_fail(SOW_E_RANGE, "round %d: %s has rounds 0 to %d", round, folder, last);
     out->round = round < 0 ? last : round;
     out->mask = ticket_mask_file(arena, folder, out->round);
@@ -176,7 +184,8 @@ sow_status ticket_run_control(sow_call *call) {
     const char *out, *mask_out;
     SOW_TRY(control_of(call, &control));
     SOW_TRY(start_paths(call, &out, &mask_out));
-    SOW_TRY(ticket_open(call->arena, sow_text(call, "ticket"), sow_given(call, "round") ? (int)sow_int(call, "round") : -1, &ticket));
+    SOW_TRY(ticket_open(call->arena, sow_text(call, "ticket"),
+                        sow_given(call, "round") ? (int)sow_int(call, "round") : -1, &ticket));
     SOW_TRY(ticket_load_mask(call->arena, ticket.mask, &mask));
     SOW_TRY(sow_load_state(ticket.start, &theta0));
     sow_status status = sow_ticket_control(call->arena, &control, theta0, &mask, &start, &made);

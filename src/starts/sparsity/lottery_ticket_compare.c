@@ -18,20 +18,20 @@ typedef struct comparison {
     sow_call *call;
     sow_arena *arena;
     ticket_files files;
-    sow_state *start;          /* theta_0 */
-    sow_mask mask, dense;      /* of the round, and before the first pruning */
+    sow_state *start;     /* theta_0 */
+    sow_mask mask, dense; /* of the round, and before the first pruning */
     const char *arms[ARMS_MAX];
-    int arm_count, reference;  /* reference: the arm "ticket", -1 if it is left out */
+    int arm_count, reference; /* reference: the arm "ticket", -1 if it is left out */
     uint64_t *seeds;
     int seed_count;
     sow_init init;
     const char *command, *folder, *absolute, *plan;
     bool external;
     int64_t steps;
-    sow_input inputs[2];       /* the ticket, and the data if the built-in trainer reads them */
+    sow_input inputs[2]; /* the ticket, and the data if the built-in trainer reads them */
     int input_count;
     sow_store *store;
-    sow_cell *cells;           /* seed by seed, arm by arm */
+    sow_cell *cells; /* seed by seed, arm by arm */
     ticket_score *scores;
 } comparison;
 
@@ -46,7 +46,10 @@ static sow_status parse_arms(comparison *c) {
         if (c->arm_count == ARMS_MAX) return sow_fail(SOW_E_ARGUMENT, "--arms: more than %d", ARMS_MAX);
         if (!strcmp(word, "ticket")) c->reference = c->arm_count;
         else if (strcmp(word, "dense") && sow_control_parse(word, &kind) != SOW_OK)
-            return sow_fail(SOW_E_ARGUMENT, "--arms: found '%s', expected dense, ticket, reinit, random-mask, resample, noise or prune-at-init", word);
+            return sow_fail(
+                SOW_E_ARGUMENT,
+                "--arms: found '%s', expected dense, ticket, reinit, random-mask, resample, noise or prune-at-init",
+                word);
         for (int a = 0; a < c->arm_count; a++)
             if (!strcmp(c->arms[a], word)) return sow_fail(SOW_E_ARGUMENT, "--arms: %s is given twice", word);
         c->arms[c->arm_count++] = word;
@@ -73,8 +76,10 @@ static sow_status write_start(const comparison *c, const sow_cell *cell) {
     const char *arm = c->arms[cell->arm], *passport, *mask_passport, *name = sow_path_name(cell->folder);
     sow_state *start;
     sow_mask mask;
-    const char *file = sow_arena_format(c->arena, "%s/start.safetensors", name), *mask_file = sow_arena_format(c->arena, "%s/start.mask.safetensors", name);
-    const char *path = sow_path_join(c->arena, cell->folder, "start.safetensors"), *mask_path = sow_path_join(c->arena, cell->folder, "start.mask.safetensors");
+    const char *file = sow_arena_format(c->arena, "%s/start.safetensors", name),
+               *mask_file = sow_arena_format(c->arena, "%s/start.mask.safetensors", name);
+    const char *path = sow_path_join(c->arena, cell->folder, "start.safetensors"),
+               *mask_path = sow_path_join(c->arena, cell->folder, "start.mask.safetensors");
     if (!file || !mask_file || !path || !mask_path) return SOW_E_MEMORY;
     SOW_TRY(sow_passport(c->call, file, c->inputs, c->input_count, &passport));
     SOW_TRY(sow_passport(c->call, mask_file, c->inputs, c->input_count, &mask_passport));
@@ -121,15 +126,23 @@ static sow_status plan_cells(comparison *c) {
     for (int i = 0; i < count; i++) {
         int arm = i % c->arm_count;
         uint64_t seed = c->seeds[i / c->arm_count];
-        c->cells[i] = (sow_cell){.stage = "compare", .arm = arm, .seed = seed, .steps = c->steps,
-                                 .folder = sow_arena_format(c->arena, "%s/%s-%llu", c->folder, c->arms[arm], (unsigned long long)seed)};
+        c->cells[i] = (sow_cell){
+            .stage = "compare",
+            .arm = arm,
+            .seed = seed,
+            .steps = c->steps,
+            .folder = sow_arena_format(c->arena, "%s/%s-%llu", c->folder, c->arms[arm], (unsigned long long)seed)};
         if (!c->cells[i].folder) return SOW_E_MEMORY;
     }
     return SOW_OK;
 }
 
 static sow_status run_cells(comparison *c) {
-    sow_runner runner = {.command = command_of, .user = c, .slots = (int)sow_int(c->call, "slots"), .threads = 1, .limits = ticket_limits(c->call),
+    sow_runner runner = {.command = command_of,
+                         .user = c,
+                         .slots = (int)sow_int(c->call, "slots"),
+                         .threads = 1,
+                         .limits = ticket_limits(c->call),
                          .what = "comparing"};
     int count = c->seed_count * c->arm_count;
     sow_status status = sow_run_cells(c->store, &runner, c->cells, count);
@@ -187,7 +200,9 @@ static sow_status check_data(comparison *c, const sow_variable *options, int cou
     const char *name = options[ticket_find_option(options, count, "data")].value;
     ticket_data_options_of(options, count, &how);
     sow_status status = sow_data_open(name, &how, &data);
-    if (status != SOW_OK) return sow_text(c->call, "data") ? status : sow_fail_in(status, "the ticket's data (--data PATH says where they are)");
+    if (status != SOW_OK)
+        return sow_text(c->call, "data") ? status
+                                         : sow_fail_in(status, "the ticket's data (--data PATH says where they are)");
     sow_input *input = &c->inputs[c->input_count++];
     *input = (sow_input){.option = "data", .name = sow_arena_copy(c->arena, data->name)};
     memcpy(input->sha256, data->sha256, sizeof input->sha256);
@@ -206,9 +221,13 @@ static sow_status choose_trainer(comparison *c) {
     c->command = sow_text(c->call, "train");
     if (c->command) return SOW_OK;
     if (c->external)
-        return sow_fail(SOW_E_ARGUMENT, "the ticket was trained by another program, and sow runs no command found in a file: give --train 'COMMAND'");
+        return sow_fail(
+            SOW_E_ARGUMENT,
+            "the ticket was trained by another program, and sow runs no command found in a file: give --train 'COMMAND'");
     if (ticket_find_option(options, count, "arch") < 0 || ticket_find_option(options, count, "data") < 0)
-        return sow_fail(SOW_E_FORMAT, "%s/report.json: no architecture and data under \"training\"; give --train 'COMMAND'", sow_text(c->call, "ticket"));
+        return sow_fail(SOW_E_FORMAT,
+                        "%s/report.json: no architecture and data under \"training\"; give --train 'COMMAND'",
+                        sow_text(c->call, "ticket"));
     char *command;
     SOW_TRY(check_data(c, options, count));
     SOW_TRY(ticket_builtin_command(c->arena, options, count, &command));
@@ -267,7 +286,8 @@ static sow_status arm_row(const comparison *c, int arm, double *values, json_t *
 }
 
 /* Ticket minus another arm, seed by seed. */
-static sow_status difference_row(const comparison *c, int arm, const char *name, measure of, double *ticket, double *other, json_t *rows) {
+static sow_status difference_row(const comparison *c, int arm, const char *name, measure of, double *ticket,
+                                 double *other, json_t *rows) {
     int wins = 0;
     double low, high;
     sow_summary d;
@@ -300,10 +320,12 @@ static sow_status fill_result(comparison *c, json_t *result) {
     for (int arm = 0; arm < c->arm_count && c->reference >= 0; arm++) {
         if (arm == c->reference) continue;
         bool stops = values_of(c, arm, at_stop_of, a);
-        SOW_TRY(difference_row(c, arm, stops ? "accuracy at early stop" : "accuracy", stops ? at_stop_of : at_end_of, a, b, differences));
+        SOW_TRY(difference_row(c, arm, stops ? "accuracy at early stop" : "accuracy", stops ? at_stop_of : at_end_of, a,
+                               b, differences));
         SOW_TRY(difference_row(c, arm, "early stop step", stop_of, a, b, differences));
     }
-    return ticket_set(result, "intervals", json_string("95 %, paired t over seeds; theta_0 and mask are the same for all seeds"));
+    return ticket_set(result, "intervals",
+                      json_string("95 %, paired t over seeds; theta_0 and mask are the same for all seeds"));
 }
 
 static sow_status write_csv(const comparison *c) {
@@ -316,7 +338,8 @@ static sow_status write_csv(const comparison *c) {
         const double values[] = {stop_of(&c->scores[i]), c->scores[i].at_stop, c->scores[i].at_end};
         char text[SOW_REAL_TEXT];
         sow_writer_printf(w, "%s,%llu", c->arms[c->cells[i].arm], (unsigned long long)c->cells[i].seed);
-        for (int k = 0; k < 3; k++) sow_writer_printf(w, ",%s", isfinite(values[k]) ? sow_real_text(values[k], text) : "");
+        for (int k = 0; k < 3; k++)
+            sow_writer_printf(w, ",%s", isfinite(values[k]) ? sow_real_text(values[k], text) : "");
         sow_writer_printf(w, "\n");
     }
     SOW_TRY(sow_writer_commit(w));

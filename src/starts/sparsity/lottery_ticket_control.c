@@ -15,8 +15,8 @@ sow_status sow_control_parse(const char *name, sow_control_kind *out) {
         return SOW_OK;
     }
     const char *near = sow_nearest(name, kind_names, KINDS);
-    return sow_fail(SOW_E_ARGUMENT, "control '%s': expected reinit, random-mask, resample, noise or prune-at-init%s%s", name,
-                    near ? "; did you mean " : "", near ? near : "");
+    return sow_fail(SOW_E_ARGUMENT, "control '%s': expected reinit, random-mask, resample, noise or prune-at-init%s%s",
+                    name, near ? "; did you mean " : "", near ? near : "");
 }
 
 /* The tensor's values in logical order as f64. */
@@ -99,7 +99,8 @@ static sow_status control_tensor(sow_arena *arena, const sow_control *control, s
     sow_rng rng;
     SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, control->seed));
     if (control->kind == SOW_CONTROL_REINIT)
-        return e->role == SOW_ROLE_WEIGHT ? sow_init_tensor(&rng, e->name, e->role, &control->init, 0, e->value) : SOW_OK;
+        return e->role == SOW_ROLE_WEIGHT ? sow_init_tensor(&rng, e->name, e->role, &control->init, 0, e->value)
+                                          : SOW_OK;
     if (!bits) return SOW_OK;
     sow_rng_at(&rng, kind_names[control->kind], e->name);
     int64_t kept = sow_bits_kept(bits);
@@ -121,8 +122,8 @@ static sow_status control_all(sow_arena *arena, const sow_control *control, sow_
     return sow_mask_bind(mask, start);
 }
 
-sow_status sow_ticket_control(sow_arena *arena, const sow_control *control, const sow_state *theta0, const sow_mask *mask,
-                              sow_state **start, sow_mask *out) {
+sow_status sow_ticket_control(sow_arena *arena, const sow_control *control, const sow_state *theta0,
+                              const sow_mask *mask, sow_state **start, sow_mask *out) {
     SOW_TRY(sow_state_require_finite(theta0, "theta_0"));
     SOW_TRY(sow_mask_copy(arena, mask, out));
     SOW_TRY(sow_state_clone(theta0, false, start));

@@ -19,8 +19,8 @@ static json_t *summary(double *values, int64_t n) {
     mean /= (double)n;
     for (int64_t i = 0; i < n; i++) square += (values[i] - mean) * (values[i] - mean);
     qsort(values, (size_t)n, sizeof *values, ascending);
-    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)n, "mean", mean, "sd", sqrt(square / (double)n), "q25",
-                     values[(n - 1) / 4], "median", values[(n - 1) / 2], "q75", values[(n - 1) * 3 / 4]);
+    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f}", "n", (json_int_t)n, "mean", mean, "sd", sqrt(square / (double)n),
+                     "q25", values[(n - 1) / 4], "median", values[(n - 1) / 2], "q75", values[(n - 1) * 3 / 4]);
 }
 
 /* Counts of the surviving theta_0 in equal bins from -limit to limit, the largest |theta_0| of the tensor. */
@@ -38,7 +38,8 @@ static json_t *histogram(const double *theta0, const sow_bits *bits) {
 }
 
 /* One movement, |theta_j - theta_0| or |theta_j| - |theta_0|, inside and outside the ticket. */
-static json_t *movement(const double *theta0, const double *trained, const sow_bits *bits, bool of_magnitude, double *scratch) {
+static json_t *movement(const double *theta0, const double *trained, const sow_bits *bits, bool of_magnitude,
+                        double *scratch) {
     json_t *parts[2];
     for (int inside = 0; inside < 2; inside++) {
         int64_t n = 0;
@@ -75,12 +76,14 @@ static sow_status flat(sow_arena *arena, sow_tensor t, double **out) {
     return sow_copy(sow_tensor_of(*out, SOW_F64, t.rank, t.shape), t);
 }
 
-static sow_status diagnose(sow_arena *arena, const sow_entry *start, const sow_entry *trained, const sow_bits *bits, json_t *rows) {
+static sow_status diagnose(sow_arena *arena, const sow_entry *start, const sow_entry *trained, const sow_bits *bits,
+                           json_t *rows) {
     double *theta0, *theta, *scratch;
     SOW_TRY(flat(arena, start->value, &theta0));
     SOW_TRY(flat(arena, trained->value, &theta));
     SOW_TRY(SOW_NEW_RAW(arena, scratch, bits->count));
-    json_t *row = json_pack("{s:s, s:I, s:I}", "name", bits->name, "kept", (json_int_t)sow_bits_kept(bits), "of", (json_int_t)bits->count);
+    json_t *row = json_pack("{s:s, s:I, s:I}", "name", bits->name, "kept", (json_int_t)sow_bits_kept(bits), "of",
+                            (json_int_t)bits->count);
     json_object_set_new(row, "theta0", histogram(theta0, bits));
     json_object_set_new(row, "moved", movement(theta0, theta, bits, false, scratch));
     json_object_set_new(row, "grew", movement(theta0, theta, bits, true, scratch));
@@ -89,8 +92,8 @@ static sow_status diagnose(sow_arena *arena, const sow_entry *start, const sow_e
     return status;
 }
 
-sow_status sow_lottery_diagnostics(sow_arena *arena, const sow_state *theta0, const sow_state *dense, const sow_mask *mask,
-                                   json_t **out) {
+sow_status sow_lottery_diagnostics(sow_arena *arena, const sow_state *theta0, const sow_state *dense,
+                                   const sow_mask *mask, json_t **out) {
     if (!(*out = json_array())) return sow_fail(SOW_E_MEMORY, "out of memory");
     for (int64_t t = 0; t < mask->tensors; t++) {
         sow_entry *start, *trained;

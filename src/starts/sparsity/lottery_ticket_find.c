@@ -29,17 +29,18 @@ sow_status ticket_check_zeros(const sow_state *trained, const sow_mask *mask) {
             if (sow_bit(bits, i)) continue;
             double value = sow_at(e->value, i);
             if (value == 0) continue;
-            return sow_fail(SOW_E_TRAINER,
-                            "tensor '%s': element %lld is masked, but %g after training; the trainer must keep masked weights at 0 "
-                            "(mask the update, not only the gradient)",
-                            bits->name, (long long)i, value);
+            return sow_fail(
+                SOW_E_TRAINER,
+                "tensor '%s': element %lld is masked, but %g after training; the trainer must keep masked weights at 0 "
+                "(mask the update, not only the gradient)",
+                bits->name, (long long)i, value);
         }
     }
     return SOW_OK;
 }
 
-sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask, const sow_prune_spec *spec,
-                             sow_mask *out) {
+sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask,
+                             const sow_prune_spec *spec, sow_mask *out) {
     SOW_TRY(sow_state_require_finite(trained, "trained weights"));
     SOW_TRY(ticket_check_zeros(trained, mask));
     return sow_prune_magnitude(arena, trained, mask, spec, out);
@@ -53,8 +54,8 @@ void sow_ticket_free(sow_ticket *ticket) {
 }
 
 /* One training, and what must hold after it. */
-static sow_status train_round(const sow_lottery_config *config, int number, sow_lottery_train train, void *user, sow_ticket *ticket,
-                              sow_state *weights) {
+static sow_status train_round(const sow_lottery_config *config, int number, sow_lottery_train train, void *user,
+                              sow_ticket *ticket, sow_state *weights) {
     sow_lottery_round round = {
         .number = number,
         .seed = sow_lottery_seed(config->seed, number, config->same_order),
@@ -69,8 +70,8 @@ static sow_status train_round(const sow_lottery_config *config, int number, sow_
     return status == SOW_OK ? SOW_OK : sow_fail_in(status, "round %d", number);
 }
 
-static sow_status find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0, sow_lottery_train train, void *user,
-                       sow_ticket *out) {
+static sow_status find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0,
+                       sow_lottery_train train, void *user, sow_ticket *out) {
     SOW_TRY(sow_state_clone(theta0, false, &out->start));
     SOW_TRY(sow_state_clone(theta0, false, &out->ticket));
     SOW_TRY(SOW_NEW(arena, out->masks, config->rounds + 1));
@@ -91,8 +92,8 @@ static sow_status find(sow_arena *arena, const sow_lottery_config *config, const
     return sow_mask_bind(&out->masks[config->rounds], out->ticket);
 }
 
-sow_status sow_lottery_find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0, sow_lottery_train train,
-                            void *user, sow_ticket *out) {
+sow_status sow_lottery_find(sow_arena *arena, const sow_lottery_config *config, const sow_state *theta0,
+                            sow_lottery_train train, void *user, sow_ticket *out) {
     *out = (sow_ticket){0};
     if (config->rounds < 1) return sow_fail(SOW_E_ARGUMENT, "rounds: found %d, expected at least 1", config->rounds);
     SOW_TRY(sow_state_require_finite(theta0, "theta_0"));

@@ -14,7 +14,8 @@ static sow_status parse_rate(const char *text, double *rate) {
     errno = 0;
     *rate = strtod(text, &behind);
     if (behind == text || *behind || errno || !(*rate >= 0 && *rate < 1))
-        return sow_fail(SOW_E_ARGUMENT, "rate '%s': expected a fraction of the surviving weights, at least 0 and below 1", text);
+        return sow_fail(SOW_E_ARGUMENT,
+                        "rate '%s': expected a fraction of the surviving weights, at least 0 and below 1", text);
     return SOW_OK;
 }
 
@@ -37,7 +38,8 @@ sow_status sow_prune_parse(sow_arena *arena, const char *text, sow_prune_spec *o
         if (rates[i].rate > largest) largest = rates[i].rate;
         copy = comma ? comma + 1 : copy;
     }
-    if (largest == 0) return sow_fail(SOW_E_ARGUMENT, "rate '%s': nothing would ever be removed, expected a rate above 0", text);
+    if (largest == 0)
+        return sow_fail(SOW_E_ARGUMENT, "rate '%s': nothing would ever be removed, expected a rate above 0", text);
     out->rates = rates;
     out->count = words;
     return SOW_OK;
@@ -63,11 +65,13 @@ static sow_status list_groups(sow_arena *arena, const sow_state *weights, const 
 }
 
 /* Gives the rate to all entries that its key fits and that have none yet. */
-static sow_status apply_rate(const sow_state *weights, const sow_prune_rate *rate, bool *decided, double *rates, int64_t *fitting) {
+static sow_status apply_rate(const sow_state *weights, const sow_prune_rate *rate, bool *decided, double *rates,
+                             int64_t *fitting) {
     regex_t expression;
     bool by_name = rate->key && !is_group(weights, rate->key);
     if (by_name && sow_pattern_compile(rate->key, &expression) != SOW_OK)
-        return sow_fail_in(SOW_E_ARGUMENT, "rate '%.80s=%g': this is neither a group of the network nor a pattern", rate->key, rate->rate);
+        return sow_fail_in(SOW_E_ARGUMENT, "rate '%.80s=%g': this is neither a group of the network nor a pattern",
+                           rate->key, rate->rate);
     *fitting = 0;
     for (int64_t i = 0; i < sow_state_count(weights); i++) {
         const sow_entry *e = sow_state_entry(weights, i);
@@ -87,7 +91,9 @@ static sow_status check_equal_rates(const sow_state *weights, const double *rate
         if (rates[i] == 0) continue;
         if (shared == 0) shared = rates[i];
         if (rates[i] != shared)
-            return sow_fail(SOW_E_ARGUMENT, "one global threshold needs one rate: found %g and %g (0 leaves a group dense)", shared, rates[i]);
+            return sow_fail(SOW_E_ARGUMENT,
+                            "one global threshold needs one rate: found %g and %g (0 leaves a group dense)", shared,
+                            rates[i]);
     }
     return SOW_OK;
 }
@@ -102,7 +108,8 @@ sow_status sow_prune_rates(sow_arena *arena, const sow_state *weights, const sow
         SOW_TRY(apply_rate(weights, &spec->rates[r], decided, *rates, &fitting));
         if (fitting > 0) continue;
         if (!spec->rates[r].key)
-            return sow_fail(SOW_E_ARGUMENT, "no weights of two or more dimensions to prune; name tensors by --rate REGEX=RATE");
+            return sow_fail(SOW_E_ARGUMENT,
+                            "no weights of two or more dimensions to prune; name tensors by --rate REGEX=RATE");
         SOW_TRY(list_groups(arena, weights, &groups));
         return sow_fail(SOW_E_ARGUMENT, "rate '%s=%g' fits no tensor%s%s%s", spec->rates[r].key, spec->rates[r].rate,
                         *groups ? " (groups: " : "", groups, *groups ? ")" : "");
@@ -126,7 +133,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* The masks so far, and ones for tensors that have a rate but no mask yet. */
-static sow_status widen(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const double *rates, sow_mask *out) {
+static sow_status widen(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const double *rates,
+                        sow_mask *out) {
     sow_mask old = {0};
     if (mask) SOW_TRY(sow_mask_copy(arena, mask, &old));
     SOW_TRY(SOW_NEW(arena, out->bits, old.tensors + sow_state_count(weights) + 1));
@@ -155,8 +163,8 @@ static sow_status check_fits(const sow_bits *bits, sow_tensor values) {
 }
 
 /* One source for every masked tensor with a rate. Values in another storage order are copied into logical order. */
-static sow_status gather(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const double *rates, prune_source *sources,
-                         int64_t *count) {
+static sow_status gather(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const double *rates,
+                         prune_source *sources, int64_t *count) {
     *count = 0;
     for (int64_t t = 0; t < mask->tensors; t++) {
         sow_entry *e;
@@ -175,8 +183,8 @@ static sow_status gather(sow_arena *arena, const sow_state *weights, const sow_m
     return SOW_OK;
 }
 
-sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const sow_prune_spec *spec,
-                               sow_mask *out) {
+sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const sow_mask *mask,
+                               const sow_prune_spec *spec, sow_mask *out) {
     double *rates;
     prune_source *sources;
     int64_t count;

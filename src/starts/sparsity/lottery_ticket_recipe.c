@@ -23,8 +23,8 @@ static const recipe recipes[] = {
     {"frankle2019", "conv6", "30000", "60", "adam", "0.0003", .rate = "conv=0.15,fc=0.2,out=0.1"},
     {"frankle2019", "resnet20", "30000", "128", "sgd", "0.1", "0.9", "0.0001", "flip,crop", .rate = "conv=0.2",
      .milestones = {2.0 / 3, 5.0 / 6}, .global = true},
-    {"frankle2019", "vgg19", "112480", "64", "sgd", "0.1", "0.9", "0.0001", "flip,crop", .rate = "conv=0.2", .milestones = {0.5, 0.75},
-     .global = true},
+    {"frankle2019", "vgg19", "112480", "64", "sgd", "0.1", "0.9", "0.0001", "flip,crop", .rate = "conv=0.2",
+     .milestones = {0.5, 0.75}, .global = true},
     {"google", "lenet300", "50000", "64", "sgd", "0.1", .normalisation = "row", .val = "0", .rate = "fc=0.2,out=0.1"},
     {"google", "mlp:", "50000", "64", "sgd", "0.1", .normalisation = "row", .val = "0", .rate = "fc=0.2,out=0.1"},
 };
@@ -38,7 +38,8 @@ void ticket_set_default(sow_call *call, const char *option, const char *value) {
 static sow_status set_milestones(sow_call *call, const recipe *r) {
     if (r->milestones[0] == 0 || sow_text(call, "schedule")) return SOW_OK;
     double steps = (double)sow_int(call, "steps");
-    const char *text = sow_arena_format(call->arena, "multistep:%.0f,%.0f", r->milestones[0] * steps, r->milestones[1] * steps);
+    const char *text = sow_arena_format(call->arena, "multistep:%.0f,%.0f", r->milestones[0] * steps,
+                                        r->milestones[1] * steps);
     ticket_set_default(call, "schedule", text);
     return text ? SOW_OK : SOW_E_MEMORY;
 }
@@ -47,9 +48,11 @@ sow_status ticket_apply_recipe(sow_call *call) {
     const char *preset = sow_text(call, "preset"), *arch = sow_text(call, "arch");
     const recipe *r = NULL;
     for (size_t i = 0; arch && i < sizeof recipes / sizeof *recipes && !r; i++)
-        if (!strcmp(recipes[i].preset, preset) && !strncmp(arch, recipes[i].arch, strlen(recipes[i].arch))) r = &recipes[i];
+        if (!strcmp(recipes[i].preset, preset) && !strncmp(arch, recipes[i].arch, strlen(recipes[i].arch)))
+            r = &recipes[i];
     if (!r && arch && sow_given(call, "preset"))
-        return sow_fail(SOW_E_ARGUMENT, "--preset %s has no recipe for %s; give --steps, --optimizer, --lr ... instead", preset, arch);
+        return sow_fail(SOW_E_ARGUMENT, "--preset %s has no recipe for %s; give --steps, --optimizer, --lr ... instead",
+                        preset, arch);
     if (!r) {
         ticket_set_default(call, "rate", "0.2");
         return SOW_OK;
@@ -60,7 +63,8 @@ sow_status ticket_apply_recipe(sow_call *call) {
     ticket_set_default(call, "batch", r->batch);
     /* a rate of another optimiser would not fit */
     if (sow_given(call, "optimizer") && strcmp(sow_text(call, "optimizer"), r->optimizer) && !sow_given(call, "lr"))
-        return sow_fail(SOW_E_ARGUMENT, "--optimizer %s needs its --lr: the recipe's %s is for %s", sow_text(call, "optimizer"), r->lr, r->optimizer);
+        return sow_fail(SOW_E_ARGUMENT, "--optimizer %s needs its --lr: the recipe's %s is for %s",
+                        sow_text(call, "optimizer"), r->lr, r->optimizer);
     if (!sow_given(call, "optimizer")) ticket_set_default(call, "momentum", r->momentum);
     ticket_set_default(call, "optimizer", r->optimizer);
     ticket_set_default(call, "lr", r->lr);
@@ -99,7 +103,8 @@ static const char *value_of(const sow_variable *options, int count, const char *
 
 /* As the trainer will read them; numbers were checked by whoever read the options, or the trainer refuses them. */
 void ticket_data_options_of(const sow_variable *options, int count, sow_data_options *out) {
-    const char *limit = value_of(options, count, "limit"), *val = value_of(options, count, "val"), *seed = value_of(options, count, "data-seed");
+    const char *limit = value_of(options, count, "limit"), *val = value_of(options, count, "val"),
+               *seed = value_of(options, count, "data-seed");
     *out = (sow_data_options){
         .test = value_of(options, count, "test"),
         .limit = limit ? strtoll(limit, NULL, 10) : 0,
@@ -137,7 +142,8 @@ sow_limits ticket_limits(const sow_call *call) {
 static sow_status own_program(sow_arena *arena, const char **out) {
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) return sow_fail(SOW_E_IO, "/proc/self/exe cannot be read, so the built-in trainer cannot be started");
+    if (length <= 0)
+        return sow_fail(SOW_E_IO, "/proc/self/exe cannot be read, so the built-in trainer cannot be started");
     path[length] = 0;
     *out = sow_arena_copy(arena, path);
     return *out ? SOW_OK : SOW_E_MEMORY;

@@ -29,18 +29,21 @@ static sow_status write_csv(const ticket_report *r) {
     sow_writer *w;
     if (!path) return SOW_E_MEMORY;
     SOW_TRY(sow_writer_open(path, &w));
-    sow_writer_printf(w, "round,kept,weights,density,early_stop_step,accuracy_at_early_stop,final_accuracy,train_accuracy");
+    sow_writer_printf(
+        w, "round,kept,weights,density,early_stop_step,accuracy_at_early_stop,final_accuracy,train_accuracy");
     for (int64_t t = 0; t < first->tensors; t++) sow_writer_printf(w, ",%s", first->bits[t].name);
     for (int k = 0; k <= r->config->rounds; k++) {
         const sow_mask *mask = &r->ticket->masks[k];
         const ticket_score *s = &r->scores[k];
-        sow_writer_printf(w, "\n%d,%lld,%lld", k, (long long)sow_mask_kept(mask, r->theta0), (long long)sow_state_weights(r->theta0));
+        sow_writer_printf(w, "\n%d,%lld,%lld", k, (long long)sow_mask_kept(mask, r->theta0),
+                          (long long)sow_state_weights(r->theta0));
         put_number(w, density(r, k));
         put_number(w, s->stop < 0 ? NAN : (double)s->stop);
         put_number(w, s->at_stop);
         put_number(w, s->at_end);
         put_number(w, s->training_at_end);
-        for (int64_t t = 0; t < mask->tensors; t++) put_number(w, (double)sow_bits_kept(&mask->bits[t]) / (double)mask->bits[t].count);
+        for (int64_t t = 0; t < mask->tensors; t++)
+            put_number(w, (double)sow_bits_kept(&mask->bits[t]) / (double)mask->bits[t].count);
     }
     sow_writer_printf(w, "\n");
     return sow_writer_commit(w);
@@ -51,8 +54,9 @@ static sow_status write_csv(const ticket_report *r) {
 static json_t *layers_of(const sow_mask *mask) {
     json_t *layers = json_array();
     for (int64_t t = 0; t < mask->tensors; t++)
-        json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:f}", "name", mask->bits[t].name, "kept", (json_int_t)sow_bits_kept(&mask->bits[t]),
-                                                "of", (json_int_t)mask->bits[t].count, "density",
+        json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:f}", "name", mask->bits[t].name, "kept",
+                                                (json_int_t)sow_bits_kept(&mask->bits[t]), "of",
+                                                (json_int_t)mask->bits[t].count, "density",
                                                 (double)sow_bits_kept(&mask->bits[t]) / (double)mask->bits[t].count));
     return layers;
 }
@@ -60,14 +64,16 @@ static json_t *layers_of(const sow_mask *mask) {
 /* One round; with `layers` for the file, without for the screen. */
 static json_t *round_row(const ticket_report *r, int k, bool layers) {
     const ticket_score *s = &r->scores[k];
-    json_t *row = json_pack("{s:i, s:I, s:f, s:o, s:o, s:o, s:o}", "round", k, "kept", (json_int_t)sow_mask_kept(&r->ticket->masks[k], r->theta0),
-                            "density", density(r, k), "early_stop_step", s->stop < 0 ? json_null() : json_integer(s->stop),
-                            "accuracy_at_early_stop", ticket_number(s->at_stop), "final_accuracy", ticket_number(s->at_end), "train_accuracy",
-                            ticket_number(s->training_at_end));
+    json_t *row = json_pack("{s:i, s:I, s:f, s:o, s:o, s:o, s:o}", "round", k, "kept",
+                            (json_int_t)sow_mask_kept(&r->ticket->masks[k], r->theta0), "density", density(r, k),
+                            "early_stop_step", s->stop < 0 ? json_null() : json_integer(s->stop),
+                            "accuracy_at_early_stop", ticket_number(s->at_stop), "final_accuracy",
+                            ticket_number(s->at_end), "train_accuracy", ticket_number(s->training_at_end));
     if (!layers || !row) return row;
     json_object_set_new(row, "validation_loss", ticket_number(s->least_loss));
     json_object_set_new(row, "validation_accuracy", ticket_number(s->validation_at_stop));
-    json_object_set_new(row, "seed", json_integer((json_int_t)sow_lottery_seed(r->config->seed, k, r->config->same_order)));
+    json_object_set_new(row, "seed",
+                        json_integer((json_int_t)sow_lottery_seed(r->config->seed, k, r->config->same_order)));
     json_object_set_new(row, "layers", layers_of(&r->ticket->masks[k]));
     return row;
 }
@@ -106,7 +112,8 @@ static sow_status fill_report(const ticket_report *r, json_t *report) {
     SOW_TRY(ticket_set(report, "weights", json_integer(sow_state_weights(r->theta0))));
     SOW_TRY(rounds_of(r, true, &part));
     SOW_TRY(ticket_set(report, "rounds", part));
-    SOW_TRY(sow_lottery_diagnostics(r->call->arena, r->ticket->start, r->ticket->dense, &r->ticket->masks[r->config->rounds], &part));
+    SOW_TRY(sow_lottery_diagnostics(r->call->arena, r->ticket->start, r->ticket->dense,
+                                    &r->ticket->masks[r->config->rounds], &part));
     return ticket_set(report, "diagnostics", part);
 }
 
@@ -132,7 +139,8 @@ static int sparsest_winner(const ticket_report *r) {
 }
 
 sow_status ticket_write_report(const ticket_report *r) {
-    static const char *const files[] = {"theta0.safetensors", "ticket.safetensors", "ticket.mask.safetensors", "rounds.csv", "report.json"};
+    static const char *const files[] = {"theta0.safetensors", "ticket.safetensors", "ticket.mask.safetensors",
+                                        "rounds.csv", "report.json"};
     json_t *rows, *result = r->call->result;
     sow_arena *arena = r->call->arena;
     SOW_TRY(write_csv(r));
@@ -141,9 +149,13 @@ sow_status ticket_write_report(const ticket_report *r) {
     SOW_TRY(ticket_set(result, "rounds", rows));
     int winner = sparsest_winner(r);
     if (isfinite(r->scores[0].validation_at_stop)) {
-        const char *says = winner == 0 ? "no ticket reaches the dense network's validation accuracy"
-                                       : sow_arena_format(arena, "round %d (%.1f%% of the weights) is the sparsest ticket with the dense network's validation accuracy",
-                                                          winner, 100 * density(r, winner));
+        const char *says =
+            winner == 0
+                ? "no ticket reaches the dense network's validation accuracy"
+                : sow_arena_format(
+                      arena,
+                      "round %d (%.1f%% of the weights) is the sparsest ticket with the dense network's validation accuracy",
+                      winner, 100 * density(r, winner));
         if (!says) return SOW_E_MEMORY;
         SOW_TRY(ticket_set(result, "winner", json_string(says)));
     }
@@ -152,7 +164,8 @@ sow_status ticket_write_report(const ticket_report *r) {
         if (!path) return SOW_E_MEMORY;
         SOW_TRY(sow_wrote(r->call, path));
     }
-    const char *next = sow_arena_format(arena, "sow lottery-ticket compare --ticket %s%s", r->folder, r->external ? " --train 'COMMAND'" : "");
+    const char *next = sow_arena_format(arena, "sow lottery-ticket compare --ticket %s%s", r->folder,
+                                        r->external ? " --train 'COMMAND'" : "");
     return next ? ticket_set(result, "next", json_string(next)) : SOW_E_MEMORY;
 }
 
@@ -164,7 +177,8 @@ static bool starts(const char *text, const char *with) {
 
 /* --force takes away what an earlier search left, and nothing else. */
 sow_status ticket_clear_folder(sow_arena *arena, const char *folder) {
-    static const char *const in_rounds[] = {"start.safetensors", "start.mask.safetensors", "final.safetensors", "rewind.safetensors", "log"};
+    static const char *const in_rounds[] = {"start.safetensors", "start.mask.safetensors", "final.safetensors",
+                                            "rewind.safetensors", "log"};
     char **names;
     int64_t count;
     if (!sow_is_folder(folder)) return SOW_OK;
@@ -172,8 +186,8 @@ sow_status ticket_clear_folder(sow_arena *arena, const char *folder) {
     for (int64_t i = 0; i < count; i++) {
         char *path = sow_path_join(arena, folder, names[i]);
         if (!path) return SOW_E_MEMORY;
-        bool ours = starts(names[i], "mask_") || starts(names[i], "theta") || starts(names[i], "ticket.") || starts(names[i], "sow.db") ||
-                    !strcmp(names[i], "report.json") || !strcmp(names[i], "rounds.csv");
+        bool ours = starts(names[i], "mask_") || starts(names[i], "theta") || starts(names[i], "ticket.") ||
+                    starts(names[i], "sow.db") || !strcmp(names[i], "report.json") || !strcmp(names[i], "rounds.csv");
         if (ours) unlink(path);
         for (size_t k = 0; starts(names[i], "round_") && k < sizeof in_rounds / sizeof *in_rounds; k++) {
             char *inside = sow_path_join(arena, path, in_rounds[k]);

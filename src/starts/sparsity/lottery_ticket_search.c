@@ -20,14 +20,14 @@ typedef struct search {
     const char *folder, *absolute; /* as given, and for child processes that may change theirs */
     const char *command;           /* with placeholders */
     bool external;
-    int64_t steps;                 /* of a round; 0: unknown */
-    sow_data *data;                /* NULL: the trainer's own business */
-    sow_model *model;              /* NULL: theta_0 comes from a file alone */
+    int64_t steps;    /* of a round; 0: unknown */
+    sow_data *data;   /* NULL: the trainer's own business */
+    sow_model *model; /* NULL: theta_0 comes from a file alone */
     sow_state *theta0;
     sow_input inputs[1];
     int input_count;
     sow_store *store;
-    ticket_score *scores;          /* by round */
+    ticket_score *scores;           /* by round */
     const sow_lottery_round *round; /* under way */
     sow_state *weights;
 } search;
@@ -71,7 +71,8 @@ static const char *rewound_name(const search *s) {
 
 /* The masked start, for the trainer; its mask lies beside it. */
 static sow_status write_start(const search *s) {
-    const char *start = round_file(s, s->round->number, "start.safetensors"), *mask = round_file(s, s->round->number, "start.mask.safetensors");
+    const char *start = round_file(s, s->round->number, "start.safetensors"),
+               *mask = round_file(s, s->round->number, "start.mask.safetensors");
     if (!start || !mask) return SOW_E_MEMORY;
     SOW_TRY(save_mask(s, mask, s->round->mask));
     return save(s, start, s->weights);
@@ -82,8 +83,8 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     search *s = user;
     int number = s->round->number;
     SOW_TRY(write_start(s));
-    const char *rewound = round_file(s, number, "rewind.safetensors"), *mask = mask_name(s, number), *start = round_file(s, number, "start.safetensors"),
-               *final = round_file(s, number, "final.safetensors");
+    const char *rewound = round_file(s, number, "rewind.safetensors"), *mask = mask_name(s, number),
+               *start = round_file(s, number, "start.safetensors"), *final = round_file(s, number, "final.safetensors");
     if (!rewound || !mask || !start || !final) return SOW_E_MEMORY;
     const sow_variable variables[] = {
         {"init", in_folder(s, s->absolute, start)},
@@ -108,7 +109,8 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
 
 /* Takes what the trainer wrote: names, shapes, finite values, zeros where masked. */
 static sow_status take_final(const search *s) {
-    const char *file = round_file(s, s->round->number, "final.safetensors"), *path = file ? in_folder(s, s->folder, file) : NULL;
+    const char *file = round_file(s, s->round->number, "final.safetensors"),
+               *path = file ? in_folder(s, s->folder, file) : NULL;
     if (!path) return SOW_E_MEMORY;
     if (!sow_path_exists(path)) return sow_fail(SOW_E_TRAINER, "the trainer ended well, but wrote no %s ({out})", path);
     SOW_TRY(sow_load_into(path, s->weights));
@@ -149,8 +151,16 @@ static sow_status train(void *user, const sow_lottery_round *round, sow_state *w
     if (!cell_folder) return SOW_E_MEMORY;
     cell_folder[strlen(cell_folder) - 1] = 0; /* without the slash at the end */
     SOW_TRY(save_mask(s, mask, round->mask));
-    sow_cell cell = {.stage = sow_arena_format(s->arena, "round-%02d", round->number), .seed = s->config.seed, .folder = cell_folder, .steps = s->steps};
-    sow_runner runner = {.command = command_of, .finish = finish, .record = show, .user = s, .slots = 1, .threads = sow_threads(),
+    sow_cell cell = {.stage = sow_arena_format(s->arena, "round-%02d", round->number),
+                     .seed = s->config.seed,
+                     .folder = cell_folder,
+                     .steps = s->steps};
+    sow_runner runner = {.command = command_of,
+                         .finish = finish,
+                         .record = show,
+                         .user = s,
+                         .slots = 1,
+                         .threads = sow_threads(),
                          .limits = ticket_limits(s->call)};
     sow_record *records;
     int64_t count;
@@ -206,14 +216,19 @@ static sow_status choose_trainer(search *s) {
     s->steps = sow_given(s->call, "steps") || sow_text(s->call, "steps") ? sow_int(s->call, "steps") : 0;
     if (s->external) {
         if (s->config.rewind > 0 && !strstr(s->command, "{rewind}"))
-            return sow_fail(SOW_E_ARGUMENT, "--rewind needs a trainer that writes its weights after {rewind-step} steps to {rewind}; --train has no {rewind}");
+            return sow_fail(
+                SOW_E_ARGUMENT,
+                "--rewind needs a trainer that writes its weights after {rewind-step} steps to {rewind}; --train has no {rewind}");
         if (!strstr(s->command, "{init}") || !strstr(s->command, "{out}"))
-            return sow_fail(SOW_E_ARGUMENT, "--train: expected at least {init} and {out} in the command (and {mask}, {seed})");
+            return sow_fail(SOW_E_ARGUMENT,
+                            "--train: expected at least {init} and {out} in the command (and {mask}, {seed})");
         return SOW_OK;
     }
     if (!sow_text(s->call, "arch"))
-        return sow_fail(SOW_E_ARGUMENT, "give --arch NAME for the built-in trainer, or --train COMMAND with --start FILE");
-    if (!sow_text(s->call, "data")) return sow_fail(SOW_E_ARGUMENT, "give --data NAME, for example --data fashion-mnist");
+        return sow_fail(SOW_E_ARGUMENT,
+                        "give --arch NAME for the built-in trainer, or --train COMMAND with --start FILE");
+    if (!sow_text(s->call, "data"))
+        return sow_fail(SOW_E_ARGUMENT, "give --data NAME, for example --data fashion-mnist");
     if (!s->steps) return sow_fail(SOW_E_ARGUMENT, "give --steps N: no recipe knows %s", sow_text(s->call, "arch"));
     SOW_TRY(ticket_training_values(s->call, &options, &count));
     char *command;
@@ -231,7 +246,8 @@ static sow_status choose_rates(search *s) {
     double density = sow_real(call, "target-density"), rate = 1 - pow(density, 1.0 / s->config.rounds);
     bool has_output = false;
     if (sow_given(call, "rate")) return sow_fail(SOW_E_ARGUMENT, "give --rate or --target-density, not both");
-    for (int64_t i = 0; i < sow_state_count(s->theta0); i++) has_output |= !strcmp(sow_state_entry(s->theta0, i)->group, "out");
+    for (int64_t i = 0; i < sow_state_count(s->theta0); i++)
+        has_output |= !strcmp(sow_state_entry(s->theta0, i)->group, "out");
     SOW_TRY(ticket_prune_spec(call, "0.5", &s->config.prune));
     sow_prune_rate *rates;
     SOW_TRY(SOW_NEW(s->arena, rates, 2));
@@ -252,7 +268,8 @@ static sow_status prepare(search *s) {
     SOW_TRY(ticket_apply_recipe(call));
     SOW_TRY(choose_trainer(s));
     if (s->steps > 0 && s->config.rewind >= s->steps)
-        return sow_fail(SOW_E_ARGUMENT, "--rewind %lld: expected fewer than the %lld steps of a round", (long long)s->config.rewind, (long long)s->steps);
+        return sow_fail(SOW_E_ARGUMENT, "--rewind %lld: expected fewer than the %lld steps of a round",
+                        (long long)s->config.rewind, (long long)s->steps);
     SOW_TRY(open_data(s));
     SOW_TRY(open_start(s));
     SOW_TRY(choose_rates(s));
@@ -261,7 +278,9 @@ static sow_status prepare(search *s) {
     double *rates;
     SOW_TRY(sow_prune_rates(s->arena, s->theta0, &s->config.prune, &rates));
     for (int64_t i = 0; i < sow_state_count(s->theta0); i++)
-        if (rates[i] > 0) sow_note("prunes %s by %g a round%s", sow_state_entry(s->theta0, i)->name, rates[i], s->config.prune.global ? " (one threshold for all)" : "");
+        if (rates[i] > 0)
+            sow_note("prunes %s by %g a round%s", sow_state_entry(s->theta0, i)->name, rates[i],
+                     s->config.prune.global ? " (one threshold for all)" : "");
     return SOW_OK;
 }
 
@@ -285,8 +304,13 @@ static sow_status open_folder(search *s) {
 
 static sow_status write_ticket(search *s, const sow_ticket *ticket) {
     const sow_mask *mask = &ticket->masks[s->config.rounds];
-    ticket_report report = {.call = s->call, .config = &s->config, .scores = s->scores, .theta0 = s->theta0, .ticket = ticket,
-                            .external = s->external, .folder = s->folder};
+    ticket_report report = {.call = s->call,
+                            .config = &s->config,
+                            .scores = s->scores,
+                            .theta0 = s->theta0,
+                            .ticket = ticket,
+                            .external = s->external,
+                            .folder = s->folder};
     SOW_TRY(save_mask(s, "ticket.mask.safetensors", mask));
     SOW_TRY(save(s, "ticket.safetensors", ticket->ticket));
     return ticket_write_report(&report);
@@ -297,7 +321,8 @@ static sow_status search_all(search *s) {
     SOW_TRY(prepare(s));
     SOW_TRY(open_folder(s));
     sow_status status = sow_lottery_find(s->arena, &s->config, s->theta0, train, s, &ticket);
-    if (status == SOW_E_INTERRUPTED) sow_note("interrupted: the same command with --resume goes on with the round that was under way");
+    if (status == SOW_E_INTERRUPTED)
+        sow_note("interrupted: the same command with --resume goes on with the round that was under way");
     SOW_TRY(status);
     status = write_ticket(s, &ticket);
     sow_ticket_free(&ticket);

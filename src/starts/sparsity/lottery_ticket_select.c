@@ -12,7 +12,8 @@ static const uint64_t narrow_infinity = 0x7f800000u, wide_infinity = UINT64_C(0x
 
 sow_status prune_check_type(const char *name, sow_tensor values) {
     if (sow_dtype_is_real(values.dtype)) return SOW_OK;
-    return sow_fail(SOW_E_TYPE, "tensor '%s' is %s, expected F64, F32, F16 or BF16 weights", name, sow_dtype_name(values.dtype));
+    return sow_fail(SOW_E_TYPE, "tensor '%s' is %s, expected F64, F32, F16 or BF16 weights", name,
+                    sow_dtype_name(values.dtype));
 }
 
 static inline uint64_t key_of_float(float value, bool wide) {
@@ -38,10 +39,12 @@ static void read_keys(const prune_source *s, int64_t first, int64_t n, uint64_t 
         for (int64_t i = 0; i < n; i++) keys[i] = key_of_float(((const float *)data)[first + i], s->wide);
         break;
     case SOW_F16:
-        for (int64_t i = 0; i < n; i++) keys[i] = key_of_float(sow_half_to_float(((const uint16_t *)data)[first + i]), s->wide);
+        for (int64_t i = 0; i < n; i++)
+            keys[i] = key_of_float(sow_half_to_float(((const uint16_t *)data)[first + i]), s->wide);
         break;
     default: /* BF16: the types were checked */
-        for (int64_t i = 0; i < n; i++) keys[i] = key_of_float(sow_bf16_to_float(((const uint16_t *)data)[first + i]), s->wide);
+        for (int64_t i = 0; i < n; i++)
+            keys[i] = key_of_float(sow_bf16_to_float(((const uint16_t *)data)[first + i]), s->wide);
     }
 }
 
@@ -65,8 +68,8 @@ static sow_status count_survivors(prune_source *s) {
         read_keys(s, first, n, keys);
         for (int64_t i = 0; i < n; i++) {
             if (keys[i] >= infinity)
-                return sow_fail(SOW_E_NUMBER, "tensor '%s': element %lld is %s, expected finite weights", s->name, (long long)(first + i),
-                                keys[i] == infinity ? "infinite" : "NaN");
+                return sow_fail(SOW_E_NUMBER, "tensor '%s': element %lld is %s, expected finite weights", s->name,
+                                (long long)(first + i), keys[i] == infinity ? "infinite" : "NaN");
             s->before += alive(s, first + i);
         }
     }
@@ -82,13 +85,15 @@ static void count_digits(const prune_source *s, int shift, uint64_t prefix, int6
         read_keys(s, first, n, keys);
         for (int64_t i = 0; i < n; i++) {
             /* two shifts, since one by 64 is undefined */
-            if (keys[i] >> shift >> DIGIT_BITS == prefix && alive(s, first + i)) buckets[keys[i] >> shift & (BUCKETS - 1)]++;
+            if (keys[i] >> shift >> DIGIT_BITS == prefix && alive(s, first + i))
+                buckets[keys[i] >> shift & (BUCKETS - 1)]++;
         }
     }
 }
 
 /* Key of the survivor number `rank` (from 0) in ascending order, and its rank among equal keys. */
-static uint64_t select_key(const prune_source *sources, int64_t count, int64_t rank, int64_t *buckets, int64_t *rank_among_equals) {
+static uint64_t select_key(const prune_source *sources, int64_t count, int64_t rank, int64_t *buckets,
+                           int64_t *rank_among_equals) {
     uint64_t prefix = 0;
     for (int shift = sources->wide ? 48 : 16; shift >= 0; shift -= DIGIT_BITS) {
         memset(buckets, 0, BUCKETS * sizeof *buckets);

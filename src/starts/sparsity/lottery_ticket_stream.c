@@ -30,16 +30,20 @@ static sow_status check_mask_file(const mapped *mask, const mapped *weights) {
     char found[SOW_SHAPE_TEXT], expected[SOW_SHAPE_TEXT];
     for (int64_t i = 0; i < sow_state_count(mask->state); i++) {
         const sow_entry *m = sow_state_entry(mask->state, i), *w = sow_state_find(weights->state, m->name);
-        if (!w) return sow_fail(SOW_E_SHAPE, "%s: mask '%s' has no tensor of that name in %s", mask->path, m->name, weights->path);
+        if (!w)
+            return sow_fail(SOW_E_SHAPE, "%s: mask '%s' has no tensor of that name in %s", mask->path, m->name,
+                            weights->path);
         if (!sow_same_shape(m->value, w->value))
-            return sow_fail(SOW_E_SHAPE, "%s: mask '%s' is %s, the tensor in %s is %s", mask->path, m->name, sow_shape_text(m->value, found),
-                            weights->path, sow_shape_text(w->value, expected));
+            return sow_fail(SOW_E_SHAPE, "%s: mask '%s' is %s, the tensor in %s is %s", mask->path, m->name,
+                            sow_shape_text(m->value, found), weights->path, sow_shape_text(w->value, expected));
         if (m->value.dtype != SOW_U8 && m->value.dtype != SOW_BOOL)
-            return sow_fail(SOW_E_TYPE, "%s: mask '%s' is %s, expected U8 or BOOL", mask->path, m->name, sow_dtype_name(m->value.dtype));
+            return sow_fail(SOW_E_TYPE, "%s: mask '%s' is %s, expected U8 or BOOL", mask->path, m->name,
+                            sow_dtype_name(m->value.dtype));
         const uint8_t *keep = m->value.data;
         for (int64_t k = 0; k < sow_count(m->value); k++)
             if (keep[k] > 1)
-                return sow_fail(SOW_E_RANGE, "%s: mask '%s': element %lld is %d, expected 0 or 1", mask->path, m->name, (long long)k, keep[k]);
+                return sow_fail(SOW_E_RANGE, "%s: mask '%s': element %lld is %d, expected 0 or 1", mask->path, m->name,
+                                (long long)k, keep[k]);
     }
     return SOW_OK;
 }
@@ -50,8 +54,8 @@ static int by_name(const void *a, const void *b) {
 
 /* The tensors of the new mask file, sorted by name: those with a mask and those with a rate, which come first when
  * `rated` is to be told from the rest. */
-static sow_status gather(sow_arena *arena, const mapped *final, const mapped *mask, const double *rates, prune_source **out,
-                         int64_t *count) {
+static sow_status gather(sow_arena *arena, const mapped *final, const mapped *mask, const double *rates,
+                         prune_source **out, int64_t *count) {
     *count = 0;
     SOW_TRY(SOW_NEW(arena, *out, sow_state_count(final->state) + 1));
     for (int64_t i = 0; i < sow_state_count(final->state); i++) {
@@ -98,7 +102,8 @@ static sow_status write_source(const prune_source *s, sow_safetensors_writer *wr
     return SOW_OK;
 }
 
-static sow_status write_masks(sow_arena *arena, const prune_source *sources, int64_t count, const char *out, const char *passport) {
+static sow_status write_masks(sow_arena *arena, const prune_source *sources, int64_t count, const char *out,
+                              const char *passport) {
     const char **names;
     sow_tensor *described;
     SOW_TRY(SOW_NEW(arena, names, count + 1));
@@ -119,8 +124,8 @@ static sow_status write_masks(sow_arena *arena, const prune_source *sources, int
     return sow_safetensors_commit(writer);
 }
 
-static sow_status prune_mapped(sow_arena *arena, const mapped *final, const mapped *mask, const sow_prune_spec *spec, const char *out,
-                               const char *passport, sow_pruned **pruned, int64_t *count) {
+static sow_status prune_mapped(sow_arena *arena, const mapped *final, const mapped *mask, const sow_prune_spec *spec,
+                               const char *out, const char *passport, sow_pruned **pruned, int64_t *count) {
     double *rates;
     prune_source *sources;
     int64_t n;
@@ -134,16 +139,16 @@ static sow_status prune_mapped(sow_arena *arena, const mapped *final, const mapp
     if (!pruned) return SOW_OK;
     SOW_TRY(SOW_NEW(arena, *pruned, n + 1));
     for (int64_t s = 0; s < n; s++) {
-        (*pruned)[s] = (sow_pruned){sow_arena_copy(arena, sources[s].name), sources[s].rate, sow_count(sources[s].values),
-                                    sources[s].before, sources[s].kept};
+        (*pruned)[s] = (sow_pruned){sow_arena_copy(arena, sources[s].name), sources[s].rate,
+                                    sow_count(sources[s].values), sources[s].before, sources[s].kept};
         if (!(*pruned)[s].name) return SOW_E_MEMORY;
     }
     *count = n;
     return SOW_OK;
 }
 
-sow_status sow_prune_file(sow_arena *arena, const char *final, const char *mask, const sow_prune_spec *spec, const char *out,
-                          const char *passport, sow_pruned **pruned, int64_t *count) {
+sow_status sow_prune_file(sow_arena *arena, const char *final, const char *mask, const sow_prune_spec *spec,
+                          const char *out, const char *passport, sow_pruned **pruned, int64_t *count) {
     mapped files[2] = {0};
     sow_status status = map_file(final, &files[0]);
     if (status == SOW_OK && mask) status = map_file(mask, &files[1]);
@@ -182,8 +187,8 @@ static sow_status put_masked(sow_tensor t, const uint8_t *keep, sow_safetensors_
 }
 
 /* Writes all tensors of `from`, each masked by `mask` (may be NULL); `as_mask`: declared U8. */
-static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_state *mask, bool as_mask, const char *out,
-                            const char *passport) {
+static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_state *mask, bool as_mask,
+                            const char *out, const char *passport) {
     int64_t n = sow_state_count(from);
     const char **names;
     sow_tensor *described;
@@ -192,7 +197,8 @@ static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_s
     for (int64_t i = 0; i < n; i++) {
         const sow_entry *entry = sow_state_entry(from, i);
         names[i] = entry->name;
-        described[i] = sow_tensor_of(NULL, as_mask ? SOW_U8 : entry->value.dtype, entry->value.rank, entry->value.shape);
+        described[i] = sow_tensor_of(NULL, as_mask ? SOW_U8 : entry->value.dtype, entry->value.rank,
+                                     entry->value.shape);
     }
     SOW_TRY(sow_safetensors_sort(n, names, described));
     sow_safetensors_writer *writer;
@@ -200,7 +206,8 @@ static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_s
     for (int64_t i = 0; i < n; i++) {
         const sow_entry *m = mask ? sow_state_find(mask, names[i]) : NULL;
         sow_status status = sow_check_interrupt();
-        if (status == SOW_OK) status = put_masked(sow_state_find(from, names[i])->value, m ? m->value.data : NULL, writer);
+        if (status == SOW_OK)
+            status = put_masked(sow_state_find(from, names[i])->value, m ? m->value.data : NULL, writer);
         if (status == SOW_OK) continue;
         sow_safetensors_abort(writer);
         return status;
