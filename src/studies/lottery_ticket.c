@@ -117,10 +117,19 @@ static const sow_clause smoke_clauses[] = {
            SOW_LEAST_DIFFERENCE, true, 0),
 };
 
-/* Margins: about half of the mean effect on the seeds 101-105, measured once on 24 November 2026 and frozen since; the card's where that is
- * stricter already. The verdict comes from other seeds. Means over those five:
- *   Fashion-MNIST: step of the early stop, ticket / reinit 0.49 (21 %) and 0.44 (11 %), ticket / dense 0.54 (21 %); accuracy, ticket - reinit
- *   +1.32 and +1.75 points, ticket - dense +0.42 and +0.38, random mask - reinit -0.12 (11 %: no clause) and -0.68 (5.5 %). */
+/* Margins: about half of the mean effect on the seeds 101-105, measured once on 24 November 2026 and frozen since; for steps and
+ * for the dense network the card's, which are stricter. The verdict comes from other seeds. Means over those five:
+ *                                                    Fashion-MNIST   MNIST
+ *   step of the early stop, ticket / reinit, at 21 %       0.49       0.43
+ *                                            at 11 %       0.44       0.55
+ *                           ticket / dense,  at 21 %       0.54       0.62 (the paper: 38 % earlier)
+ *   accuracy, ticket - reinit, at 21 %                    +1.32      +1.42 points
+ *                              at 11 %                    +1.75      +2.41
+ *             ticket - dense,  at 21 %                    +0.42      +0.12
+ *                              at 11 %                    +0.38      +0.27
+ *             random mask - reinit, at 11 %               -0.12      -0.78 (no clause)
+ *                                   at 5.5 %              -0.68      -1.47
+ * Most reinitialised networks have not stopped after 1,500 steps, so the first ratios are at most that. */
 #define SMALL_CLAUSES(gain7, gain10, random)                                                                        \
     CLAUSE("at 21 % of the weights tickets stop earlier than fresh values: at 3/4 of the step", "ticket", "reinit", \
            "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.75),                                                    \
@@ -136,7 +145,7 @@ static const sow_clause smoke_clauses[] = {
         CLAUSE("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13),     \
                SOW_MEAN_DIFFERENCE, false, random)
 static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.006, 0.008, -0.003)};
-static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.003, 0.003, 0)};
+static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.007, 0.012, -0.007)};
 
 /* The card's: what the paper prints, with its tolerance. */
 static const sow_clause full_clauses[] = {

@@ -121,3 +121,19 @@ cp ticket/compare/compare.csv first.csv
 expect_ok 'again, one after the other' lottery compare --ticket ticket --seeds 1:2 -q --slots 1 --force
 expect_same 'with the same numbers' first.csv ticket/compare/compare.csv
 expect_message 2 'give --train' 'an external ticket needs its trainer' lottery compare --ticket own
+
+# ---- study ----
+expect_ok 'the study is confirmed at scale smoke' "$SOW" study lottery-ticket --scale smoke -q -o smoke
+cp "$out" table
+expect_output '^verdict: confirmed' 'and says so' cat table
+"$SOW" study lottery-ticket --scale smoke -q -o cut >"$out" 2>"$err" &
+child=$!
+while [ ! -e cut/seed-1/round_05/final.safetensors ] && kill -0 $child 2>/dev/null; do sleep 0.05; done
+kill -KILL $child
+wait $child 2>/dev/null
+expect_absent 'a killed study has no verdict' cut/verdict.json
+sleep 1
+expect_ok 'it is resumed, one training at a time' "$SOW" study lottery-ticket --scale smoke -q -o cut --resume --slots 1
+expect_same 'with the same numbers' smoke/verdict.json cut/verdict.json
+expect_same 'and the same bits' smoke/seed-2/round_13/final.safetensors cut/seed-2/round_13/final.safetensors
+expect_message 2 'fashion-mnist or mnist' 'data that the study does not know' "$SOW" study lottery-ticket --data photos -o x
