@@ -77,7 +77,7 @@ sow_var sow_avg_pool2d(sow_tape *t, sow_var x, int64_t size, int64_t stride, int
 /* Mean over height and width: [N, C, H, W] -> [N, C]. */
 sow_var sow_global_avg_pool2d(sow_tape *t, sow_var x);
 
-/* ---- normalisation (src/autograd/norm.c) ---- */
+/* ---- normalisation (src/autograd/norm.c, layer_norm.c) ---- */
 typedef struct sow_norm {
     double epsilon;   /* 0 means 1e-5 */
     double momentum;  /* of running statistics; 0 means 0.1 */

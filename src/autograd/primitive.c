@@ -92,14 +92,20 @@ static sow_status new_seat(const sow_primitive *p, seat **out) {
     return SOW_OK;
 }
 
+static void count_seats(sow_primitive *p, int more) {
+    pthread_mutex_lock(&p->lock);
+    p->seats += more;
+    pthread_mutex_unlock(&p->lock);
+}
+
 static sow_status take_seat(sow_primitive *p, seat **out) {
     pthread_mutex_lock(&p->lock);
-    seat *s = p->idle;
-    if (s) p->idle = s->next;
-    else p->seats++;
+    *out = p->idle;
+    if (*out) p->idle = (*out)->next;
     pthread_mutex_unlock(&p->lock);
-    if (!s) SOW_TRY(new_seat(p, &s));
-    *out = s;
+    if (*out) return SOW_OK;
+    SOW_TRY(new_seat(p, out));
+    count_seats(p, 1);
     return SOW_OK;
 }
 
@@ -111,11 +117,15 @@ static void leave_seat(sow_primitive *p, seat *s) {
 }
 
 sow_status sow_primitive_reserve(sow_primitive *p, int threads) {
-    while (p && p->seats < threads) {
+    if (!p) return SOW_OK;
+    pthread_mutex_lock(&p->lock);
+    int missing = threads - p->seats;
+    pthread_mutex_unlock(&p->lock);
+    for (; missing > 0; missing--) {
         seat *s;
         SOW_TRY(new_seat(p, &s));
         leave_seat(p, s);
-        p->seats++;
+        count_seats(p, 1);
     }
     return SOW_OK;
 }
