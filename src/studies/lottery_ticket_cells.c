@@ -151,7 +151,7 @@ static sow_status apply_control(const trial *t, int index, sow_state *state, sow
     if (k != REINIT && k != RANDOM_MASK) return sow_mask_bind(mask, state);
     sow_control control = {.kind = k == REINIT ? SOW_CONTROL_REINIT : SOW_CONTROL_RANDOM_MASK,
                            .init = sow_init_defaults(SOW_INIT_XAVIER_NORMAL),
-                           .seed = t->cells[index].seed + 1000003};
+                           .seed = t->cells[index].seed};
     sow_state *made;
     sow_mask own;
     SOW_TRY(sow_ticket_control(t->call->arena, &control, state, mask, &made, &own));

@@ -237,6 +237,19 @@ static void reinit_has_the_identical_mask_and_different_values(void **state) {
     sow_state_free(theta0);
 }
 
+static void reinit_with_the_seed_of_theta0_is_not_theta0(void **state) {
+    sow_state *theta0 = network(); /* drawn with seed 3 */
+    sow_mask mask, made;
+    make_mask(theta0, &mask);
+    sow_state *start = control_of((sow_control){.kind = SOW_CONTROL_REINIT, .seed = 3}, theta0, &mask, &made);
+    int64_t equal = 0;
+    for (int64_t i = 0; i < 800; i++)
+        if (sow_bit(&mask.bits[0], i)) equal += values(start, "fc1.weight")[i] == values(theta0, "fc1.weight")[i];
+    assert_int_equal(equal, 0);
+    sow_state_free(start);
+    sow_state_free(theta0);
+}
+
 static void random_masks_have_the_tickets_counts_and_theta0s_values(void **state) {
     sow_state *theta0 = network();
     sow_mask mask, made;
@@ -389,6 +402,7 @@ int main(void) {
         cmocka_unit_test(rounds_see_the_data_in_another_order_each_unless_told_otherwise),
         cmocka_unit_test(a_trainer_that_ignores_the_mask_is_found_out),
         cmocka_unit_test(reinit_has_the_identical_mask_and_different_values),
+        cmocka_unit_test(reinit_with_the_seed_of_theta0_is_not_theta0),
         cmocka_unit_test(random_masks_have_the_tickets_counts_and_theta0s_values),
         cmocka_unit_test(random_masks_choose_every_weight_equally_often),
         cmocka_unit_test(resampled_values_are_among_the_survivors_and_keep_their_signs_if_asked),

@@ -94,14 +94,22 @@ static sow_status add_noise(sow_arena *arena, sow_rng *rng, double c, sow_tensor
     return write_values(t, values);
 }
 
+/* Fresh values come from a seed of their own: with the seed that theta_0 was drawn from they would be theta_0. */
+static sow_status reinitialise(const sow_control *control, sow_entry *e) {
+    sow_rng rng;
+    if (e->role != SOW_ROLE_WEIGHT) return SOW_OK;
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, control->seed));
+    sow_rng_at(&rng, "control", "reinit");
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, sow_rng_below(&rng, UINT64_C(1) << 53)));
+    return sow_init_tensor(&rng, e->name, e->role, &control->init, 0, e->value);
+}
+
 /* Applies the control to one tensor; bits is NULL where the ticket leaves it dense. */
 static sow_status control_tensor(sow_arena *arena, const sow_control *control, sow_entry *e, sow_bits *bits) {
     sow_rng rng;
-    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, control->seed));
-    if (control->kind == SOW_CONTROL_REINIT)
-        return e->role == SOW_ROLE_WEIGHT ? sow_init_tensor(&rng, e->name, e->role, &control->init, 0, e->value)
-                                          : SOW_OK;
+    if (control->kind == SOW_CONTROL_REINIT) return reinitialise(control, e);
     if (!bits) return SOW_OK;
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, control->seed));
     sow_rng_at(&rng, kind_names[control->kind], e->name);
     int64_t kept = sow_bits_kept(bits);
     switch (control->kind) {
