@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
+#include "peak.h"
 #include "sow/sow.h"
 
 enum { BATCH = 128, STEPS_MAX = 1000, WARM_UP = 2 };
@@ -89,10 +89,8 @@ int main(int count, char **argument) {
     qsort(times, (size_t)steps, sizeof *times, by_value);
     char hex[65];
     fingerprint(r.model->state, hex);
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
     printf("{\"name\": \"resnet20-step\", \"threads\": %d, \"ms\": %.3f, \"least_ms\": %.3f, \"allocations\": %llu, \"peak_mib\": %.1f, \"sha256\": \"%s\"}\n",
-           threads, times[steps / 2] * 1000, times[0] * 1000, (unsigned long long)allocations, (double)usage.ru_maxrss / 1024, hex);
+           threads, times[steps / 2] * 1000, times[0] * 1000, (unsigned long long)allocations, peak_mib(), hex);
     sow_optimizer_free(r.optimizer);
     sow_tape_free(r.tape);
     sow_model_free(r.model);

@@ -38,7 +38,8 @@ void sow_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t 
                  .rows = m, .columns = n, .alpha = alpha, .beta = beta, .a = a, .b = b, .c = c};
     /* Under half a MFLOP, and for vectors, whose path in the library depends on the shape: one cell. */
     if (2 * m * n * k >= 500000 && m > 1 && n > 1) {
-        if (m >= 512) p.rows = cut(m, 256);       /* tall: whole rows of B stay shared */
+        if (m >= 512 && n < m / 2) p.rows = cut(m, 512); /* tall: whole rows of B stay shared; under 512 rows B's packing shows */
+        else if (m >= 512) p.columns = cut(n, 384);
         else if (n >= 2 * m) p.columns = cut(n, n >= 1024 ? 256 : n / 2);
         else if (m >= 64) p.rows = cut(m, m / 2);
     }
