@@ -1,6 +1,7 @@
 #!/bin/sh
 # What Sow does, on real images, in four minutes on two cores: `make demo`.
-# Classic starts; a winning ticket of LeNet-300-100; that ticket beside its controls over five seeds; the ticket again from its passport.
+# Classic starts; a winning ticket of LeNet-300-100 on 10,000 images; that ticket beside its controls over five seeds; the ticket
+# again from its passport.
 set -eu
 SOW=$(realpath "${SOW:-build/sow}")
 out=${DEMO:-$(dirname "$SOW")/demo}
@@ -18,8 +19,8 @@ say '1. Starts: the standard initialisations, as files that any framework reads'
 show classic --arch lenet300 --scheme kaiming-uniform --seed 7 -o kaiming.safetensors -q
 show classic --arch lenet300 --scheme orthogonal --seed 7 -o orthogonal.safetensors -q
 
-say '2. A winning ticket: train on 55,000 real images, prune the smallest weights, reset the others to their start, again, nine times'
-show lottery-ticket find --arch lenet300 --data fashion-mnist --steps 2000 --rounds 9 --seed 1 -o ticket
+say '2. A winning ticket: train on real images, prune the smallest weights, reset the others to their start; ten times'
+show lottery-ticket find --arch lenet300 --data fashion-mnist --limit 10000 --val 2000 --steps 1500 --rounds 10 --seed 1 -o ticket
 
 say '3. Is it the mask, its original values, or neither? Twenty trainings over five seeds, two at a time'
 show lottery-ticket compare --ticket ticket --seeds 1:5

@@ -30,6 +30,7 @@ typedef struct search {
     ticket_score *scores;           /* by round */
     const sow_lottery_round *round; /* under way */
     sow_state *weights;
+    int64_t shown;                  /* by the progress bar */
 } search;
 
 /* ---- files ---- */
@@ -132,13 +133,17 @@ static sow_status finish(void *user, sow_cell *cell, const sow_record *records, 
     return take_final(s);
 }
 
+/* A record arrives once for each of its numbers: one of them moves the bar. */
 static void show(void *user, const sow_cell *cell, const sow_record *record) {
     (void)cell;
-    const search *s = user;
+    search *s = user;
     int64_t steps = s->steps > 0 ? s->steps : 1, step = s->steps > 0 ? record->step : 0;
+    int64_t done = s->round->number * steps + (step < steps ? step : steps);
     char what[64];
+    if (done == s->shown) return;
+    s->shown = done;
     snprintf(what, sizeof what, "round %d of %d", s->round->number, s->config.rounds);
-    sow_progress(what, s->round->number * steps + (step < steps ? step : steps), (s->config.rounds + 1) * steps);
+    sow_progress(what, done, (s->config.rounds + 1) * steps);
 }
 
 /* The callback of sow_lottery_find: trains in a child process, unless the store has this round as done. */
