@@ -30,7 +30,7 @@ typedef struct search {
     ticket_score *scores;           /* by round */
     const sow_lottery_round *round; /* under way */
     sow_state *weights;
-    int64_t shown;                  /* by the progress bar */
+    int64_t shown; /* by the progress bar */
 } search;
 
 /* ---- files ---- */
