@@ -172,7 +172,7 @@ static const sow_clause image_clauses[] = {
 
 /* ---- the study ---- */
 
-/* Smallest density whose ticket is as accurate as the dense network, all denser ones being so too. */
+/* The density of the sparsest ticket that is as accurate as the dense network. */
 static sow_status score_crossings(sow_study_call *call) {
     for (int s = 0; s < call->seed_count; s++) {
         double dense = ticket_scored(call, "ticket", "accuracy at round 0", call->seeds[s]), crossing = 1;
