@@ -211,11 +211,8 @@ static const sow_op detach_op = {"detach", NULL, NULL};
 static sow_node *leaf_of(sow_tape *t, const sow_op *op, sow_tensor value) {
     sow_node *n = sow_node_new(t, op, 0, 0, 0, NULL);
     if (!n) return NULL;
-    bool dry = t->dry;
-    t->dry = false; /* a leaf's memory is the caller's, even on a dry tape; without memory it is a description */
-    n->value = value;
+    n->value = value; /* the caller's memory, on a dry tape too; without memory it is a description */
     t->nodes[t->count++] = n;
-    t->dry = dry;
     return n;
 }
 
