@@ -91,7 +91,7 @@ endif
 
 # ---- sources ----
 MAIN := src/cli/main.c
-SOURCES := $(wildcard src/*/*.c src/*/*/*.c)
+SOURCES := $(wildcard src/*/*.c src/*/*/*.c src/*/*/*/*.c)
 CLI_SOURCES := $(filter src/cli/%,$(SOURCES))
 # A program of its own, linked with the C library only: src/run/supervisor_main.c becomes sow-supervisor.
 SMALL_SOURCES := $(filter %_main.c,$(SOURCES))

@@ -1,152 +1,161 @@
-/* Statistics of starts compared by seed: every function alone, on plain arrays (PROVE.md, section 2). d[s] is the
- * score of an arm less that of the reference at the same seed, larger is better. */
+/* Races of starts: a plan, the cells it asks for, decisions while it runs, verdicts at its end (PROVE.md). */
 #ifndef SOW_PROVE_H
 #define SOW_PROVE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "sow/memory.h"
+#include "sow/run.h"
+#include "sow/stats.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- distributions: about 13 digits; they cannot fail, arguments outside the domain give the nearest limit ---- */
+/* ---- the plan (section 1) ---- */
 
-double sow_beta_cdf(double x, double a, double b); /* I_x(a, b) */
-double sow_beta_quantile(double p, double a, double b);
-double sow_t_cdf(double t, double df);
-double sow_t_quantile(double p, double df);
-double sow_t_p(double t, double df);           /* two-sided */
-double sow_chi2_p(double x, double df);        /* upper tail */
-double sow_chi2_quantile(double p, double df); /* p: lower tail */
+typedef enum sow_test_rule { SOW_TEST_AUTO, SOW_TEST_FLIP, SOW_TEST_T, SOW_TEST_BET } sow_test_rule;
+typedef enum sow_race_rule { SOW_RACE_FLIP, SOW_RACE_NONE, SOW_RACE_FRIEDMAN, SOW_RACE_HALVING } sow_race_rule;
+typedef enum sow_score_at {
+    SOW_AT_LAST,
+    SOW_AT_BEST,
+    SOW_AT_STEP,         /* step:K */
+    SOW_AT_MEAN,         /* mean:F, over steps <= F * steps */
+    SOW_AT_ARGBEST,      /* argbest:NAME: where NAME is best, first on ties */
+    SOW_AT_STEP_OF_BEST, /* step-of-best:NAME: that step itself */
+    SOW_AT_REACH,        /* reach:V: the first step as good as V; never: steps + 1 */
+} sow_score_at;
 
-/* ---- estimates (2.1) ---- */
+typedef struct sow_metric {
+    const char *name;
+    bool minimise; /* a smaller score is better (always so for reach) */
+    sow_score_at at;
+    double number;     /* K, F or V */
+    const char *other; /* NAME */
+} sow_metric;
 
-typedef struct sow_summary {
-    int n;
-    double mean, median, sd, minimum, maximum, iqm;
-} sow_summary;
+typedef struct sow_plan_arm {
+    const char *name;
+    const char *make, *init;       /* a sow command, or a path; both with placeholders; both NULL: "none" */
+    const char *mask;              /* a path, NULL: none */
+    const sow_variable *variables; /* the plan's with the arm's own in their place */
+    int variable_count;
+} sow_plan_arm;
 
-/* Sums in the order given. sd 0 for n = 1. iqm: mean of the middle half, values at its edges counted in part.
- * SOW_E_RANGE: n < 1; SOW_E_NUMBER: a value is not finite. Cost: n log n. */
-sow_status sow_summarise(const double *values, int n, sow_summary *out);
-
-/* The interquartile mean as rliable (Agarwal et al. 2021) has it: floor(n/4) whole values dropped on each side. */
-sow_status sow_iqm_rliable(const double *values, int n, double *out);
-
-/* Probability of improvement: share of d > 0, ties half; and over all pairs of a value of x with one of y. */
-double sow_improvement_paired(const double *d, int n);
-double sow_improvement(const double *x, int nx, const double *y, int ny);
-/* Mean shortfall from a goal, and share of values above tau (a point of the performance profile). */
-double sow_optimality_gap(const double *values, int n, double goal);
-double sow_profile(const double *values, int n, double tau);
-
-/* Percentile bootstrap of a statistic of each arm, for display only: it covers too little below some 20 seeds. values:
- * [arms][n]; each draw takes the same seeds for all arms; always the same draws. low, high: [arms]. Errors: as
- * sow_summarise, SOW_E_MEMORY. */
-sow_status sow_bootstrap(const double *values, int arms, int n, double (*statistic)(const double *values, int n),
-                         int draws, double level, double *low, double *high);
-
-/* Standard deviation of differences from those of the arms and their correlation. */
-double sow_sd_of_difference(double sd_arm, double sd_reference, double correlation);
-
-/* ---- the paired t test (2.3) ---- */
-
-/* t and its two-sided p. Equal differences have no t: SOW_E_NUMBER; n < 2: SOW_E_RANGE. */
-sow_status sow_t_test(const double *d, int n, double *t, double *p);
-/* Interval of the mean of d: mean +- t(1 - alpha/2, n-1) * sd / sqrt(n). n < 2: SOW_E_RANGE. */
-sow_status sow_t_interval(const double *d, int n, double alpha, double *low, double *high);
-
-/* Power of that test with n pairs when the mean difference is `effect_in_sd` standard deviations of a difference, and
- * the least n that has `power`; at most 100,000, which also stands for more. */
-double sow_t_power(int n, double effect_in_sd, double alpha, int sides);
-int sow_seeds_needed(double effect_in_sd, double alpha, int sides, double power);
-/* Upper limit of a standard deviation estimated from n values, e.g. at level .8. */
-double sow_sd_limit(double sd, int n, double level);
-
-/* ---- the exact group-sequential sign-flip test (2.2) ---- */
-
-/* When one looks: after `first` seeds, every `every` further ones, and at `last`, the N that was fixed beforehand. */
-typedef struct sow_looks {
-    int first, every, last;
-} sow_looks;
-bool sow_is_look(sow_looks looks, int n);
-
-/* Sign rows and work space for N seeds: all 2^N rows up to N = 16, else 65,536 fixed ones. Not thread-safe. */
-typedef struct sow_flip sow_flip;
-/* N from 1 to 128, else SOW_E_RANGE. Memory: 65,536 * (N + 16) bytes at most. */
-sow_status sow_flip_new(int seeds, sow_flip **out);
-void sow_flip_free(sow_flip *flip);
-int64_t sow_flip_rows(const sow_flip *flip);
-
-/* What one look found: free rejections, the threshold t, the sum S that was seen, rows that died. */
-typedef struct sow_flip_look {
-    int n;
-    int64_t free;
-    double threshold, sum;
-    int64_t died;
-    bool rejected;
-} sow_flip_look;
-
-/* Tests "the location of x is at most 0" at the one-sided level a, looking as `looks` says (looks.last is the N of
- * `flip`) at the first n <= N values. Returns the number of seeds at which it rejects, 0 if it does not. The chance
- * of a false rejection at any look is at most a for every symmetric x. `trace`, if not NULL, gets one entry a look,
- * in all `*traced`. Cost: about rows * (n + looks) additions. */
-int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, double a, sow_flip_look *trace, int *traced);
-
-/* The interval that belongs to the test at level a on each side; NaN where the data decide nothing yet. */
-void sow_flip_interval(sow_flip *flip, const double *d, int n, sow_looks looks, double a, double *low, double *high);
-
-/* A one-sided p value that agrees with the test at level a: a level, in units of 1/rows, at which it rejects (1 if at
- * none); at most a if and only if it rejects at a. With one look: the share of rows at least as large as row 0. */
-double sow_flip_p(sow_flip *flip, const double *x, int n, sow_looks looks, double a);
-
-/* Least N at which the test can reject at all: ceil(log2(1/a)). */
-int sow_flip_floor(double a);
-
-/* ---- betting, open-ended (2.3) ---- */
-
-/* E after n differences: reject "d is symmetric around a location of at most 0" once it is >= 1/a, at any n. */
-double sow_bet(const double *d, int n);
-
-/* ---- several arms, verdicts (2.4, 2.5) ---- */
-
-/* Holm's adjusted p values. */
-sow_status sow_holm(const double *p, int m, double *adjusted);
-/* Holm's procedure for tests without p values: largest[i] is the largest j of 1..m at which arm i's test rejects at
- * level alpha/sides/j, 0 if at none. */
-void sow_holm_confirm(const int *largest, int m, bool *confirmed);
-
-typedef enum sow_claim { SOW_CLAIM_BETTER, SOW_CLAIM_NOT_WORSE, SOW_CLAIM_EQUIVALENT } sow_claim;
-/* "confirmed", "not confirmed" or "not decided" from an interval (NaN: no bound) and a margin. */
-const char *sow_verdict_of(sow_claim claim, double margin, double low, double high);
-
-/* One-sided Clopper-Pearson bound on the failure rate after `failures` of n; level .95. */
-double sow_failure_bound(int failures, int n, double level);
-
-/* ---- races without guarantee (3) ---- */
-
-/* Friedman's test over scores [seeds][arms], ties averaged and corrected for. rank_sums: [arms], larger scores rank
- * lower (1 is best); difference: Conover's least significant difference of rank sums at level alpha. SOW_E_RANGE:
- * fewer than 2 seeds or arms; SOW_E_NUMBER: all scores of every seed are equal, or a score is not finite. */
-sow_status sow_friedman(const double *scores, int seeds, int arms, double alpha, double *statistic, double *p,
-                        double *rank_sums, double *difference);
-
-/* Successive halving: rung i has `arms` arms at first*eta^i steps, max(1, floor(arms/eta)) go on; the last rung is
- * the whole budget. Steps in all if cells go on from checkpoints, and if they start anew. */
-typedef struct sow_rung {
-    int arms;
+typedef struct sow_plan {
+    const char *name, *path; /* of the file, for messages */
+    const sow_plan_arm *arms;
+    int arm_count, reference;
+    sow_claim claim;
+    const char *train; /* NULL: the built-in trainer, with the variables as its options */
     int64_t steps;
-} sow_rung;
-typedef struct sow_halving {
-    sow_rung rungs[64];
-    int count;
-    int64_t resumed, rerun;
-} sow_halving;
-/* SOW_E_RANGE: arms < 1, eta < 2, first < 1, first > steps. */
-sow_status sow_plan_halving(int arms, int64_t first, int eta, int64_t steps, sow_halving *out);
+    sow_metric metric;
+    const char *const *also; /* NULL-terminated */
+    const char *test_metric; /* NULL: none */
+    struct {
+        int64_t base;
+        int first, last, every, confirm;
+    } seeds; /* looks at first, first+every, .., last */
+    struct {
+        sow_test_rule rule;
+        double alpha;
+        int sides;
+        double margin;
+    } test;
+    struct {
+        sow_race_rule rule;
+        double alpha;
+        int eta;
+        int64_t first;
+    } race;
+    struct {
+        bool has_value;
+        double value;
+        int retries;
+    } failure;
+    sow_limits limits;
+    int slots, threads;
+    const char *const *devices;            /* NULL-terminated: CUDA_VISIBLE_DEVICES by slot */
+    const struct sow_plan_clause *clauses; /* "criterion" */
+    int clause_count;
+    const char *json; /* resolved, keys sorted, with input hashes, without name, workers, limits: the identity */
+} sow_plan;
+
+/* Reads and checks a plan file: every key, type, range, placeholder and named file. In the arena. SOW_E_ARGUMENT with
+ * "plan.json: seeds.max: found 0, expected an integer from 1 to 128", the nearest known key for an unknown one. */
+sow_status sow_plan_read(sow_arena *arena, const char *path, sow_plan **out);
+/* The same from text; relative paths are taken from the current folder. */
+sow_status sow_plan_parse(sow_arena *arena, const char *text, const char *path, sow_plan **out);
+
+/* The score of a curve (records by metric and step), in the metric's units. SOW_E_TRAINER: it was never printed (the
+ * message lists what was). */
+sow_status sow_score_of(const sow_metric *metric, int64_t steps, const sow_record *records, int64_t count,
+                        double *score);
+
+/* ---- decisions: a pure function of the rules and of the scores so far ---- */
+
+/* One arm's standing after the looks taken so far. */
+typedef struct sow_standing {
+    const char *verdict;         /* "confirmed", "not confirmed", "not decided"; "reference" */
+    int n;                       /* seeds that the verdict stands on */
+    double effect, low, high, p; /* mean difference to the reference, larger is better; NaN: none */
+    int dropped;                 /* look (seeds) at which the race dropped it, 0: alive */
+    int ran, failures;           /* seeds with an end, and those that failed or diverged */
+    double failure_bound;        /* one-sided 95 % bound of the failure rate */
+    double mean, sd, iqm;        /* of its scores, in the metric's units; NaN: none */
+    int needed;                  /* not decided: seeds that would do, 0: unknown */
+    bool normal;                 /* the interval assumes normal differences (t) */
+    bool spoiled;                /* a seed stays bad and failure.rule is undecided: it can only be not decided */
+} sow_standing;
+
+typedef struct sow_decision {
+    int n, arm;                /* the look, the arm (-1: all) */
+    const char *what, *detail; /* "dropped", "confirmed", "not confirmed", "stopped" */
+} sow_decision;
+
+/* Judges races under one plan: sign rows and work space are made once. Not thread-safe. */
+typedef struct sow_judge sow_judge;
+sow_status sow_judge_new(const sow_plan *plan, sow_judge **out);
+void sow_judge_free(sow_judge *judge);
+
+/* scores: [arms][seeds.last], in the metric's units; NaN where a cell has none. bad: the same shape, 1 where a cell
+ * failed or diverged for good, 0 else. Takes every look that is whole (all live arms have a score or are bad) in
+ * order. standings: [arms]. *looked: seeds of the last whole look, 0: none. *over: nothing is left to decide, or
+ * n = N. decisions: grows in the arena, in the order in which they fall. */
+sow_status sow_judge_race(sow_judge *judge, sow_arena *arena, const double *scores, const unsigned char *bad,
+                          sow_standing *standings, int *looked, bool *over, sow_decision **decisions,
+                          int *decision_count);
+
+/* ---- running ---- */
+
+/* Runs the plan in `folder`, resuming what is there; calls `look` (may be NULL) after every change, for live
+ * displays. SOW_OK also when nothing was confirmed: read the outcome. */
+typedef struct sow_outcome sow_outcome;
+typedef struct sow_race {
+    const char *folder;
+    int slots; /* 0: the plan's */
+    void (*look)(void *user, const sow_outcome *so_far);
+    void *user;
+} sow_race;
+sow_status sow_race_run(const sow_plan *plan, const sow_race *race);
+
+/* What a run has found so far; read from its store without a lock, while it may still run. */
+struct sow_outcome {
+    const sow_plan *plan;
+    int looked; /* seeds of the last whole look */
+    bool over;
+    const double *scores, *tests;  /* [arms][seeds.last], NaN: none */
+    const sow_cell_state *states;  /* the same shape */
+    const sow_standing *standings; /* [arms] */
+    const sow_decision *decisions;
+    int decision_count;
+    int leader;                  /* best mean among live arms */
+    const sow_standing *confirm; /* winner on fresh seeds; NULL: not asked for or not yet */
+    int confirm_arm;
+    int running, done, failed; /* cells */
+};
+sow_status sow_outcome_read(sow_arena *arena, const char *folder, sow_outcome **out);
+/* "eva is better than lora by 0.0163 val_acc (95% interval 0.0060 to 0.0263, 8 seeds, p = 0.016): confirmed." */
+sow_status sow_outcome_sentence(sow_arena *arena, const sow_outcome *outcome, int arm, const char **sentence);
+/* The same as JSON: {"plan","metric","n","arms":[{"arm","verdict",...}],"decisions":[...],"sentences":[...]}. */
+sow_status sow_outcome_json(const sow_outcome *outcome, json_t **out);
 
 #ifdef __cplusplus
 }

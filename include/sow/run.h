@@ -3,6 +3,8 @@
 #define SOW_RUN_H
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "sow/memory.h"
 
@@ -50,6 +52,7 @@ typedef struct sow_cell {
     int need_count;
     int64_t steps; /* of the whole training, for the progress bar only; 0: unknown */
     void *user;    /* the caller's own */
+    bool unwanted; /* set by `ended` */
     /* filled in, for cells that were done before too */
     sow_cell_state state;
     int attempt;
@@ -73,12 +76,21 @@ typedef struct sow_runner {
     sow_status (*finish)(void *user, sow_cell *cell, const sow_record *records, int64_t count);
     /* Each new record, as it arrives: for live displays. May be NULL. */
     void (*record)(void *user, const sow_cell *cell, const sow_record *record);
+    /* After each line of records: true when the cell has gone far enough. It is stopped, counts as exit status 0 and
+     * keeps the records up to this line and no later ones. May be NULL. */
+    bool (*enough)(void *user, const sow_cell *cell, int64_t step);
+    /* After each cell that has ended (those that an earlier run ended too, first), in the transaction of its end: may
+     * set `unwanted` of any cells. These do not start; if they run they are stopped; if they are done they become
+     * SOW_CELL_STOPPED without a score, so that the store is the same for any slots and order. May be NULL. */
+    sow_status (*ended)(void *user, const sow_cell *cell);
     void *user;
     int slots;         /* cells side by side; 0: cores / threads */
     int threads;       /* per cell, 1 */
     int retries;       /* of failed cells, 0 */
     sow_limits limits; /* what is 0 takes the default */
-    const char *what;  /* title of the progress bar; NULL: none */
+    const char *const
+        *devices;     /* NULL-terminated; CUDA_VISIBLE_DEVICES of slot i is devices[i mod count]; NULL: as is */
+    const char *what; /* title of the progress bar; NULL: none */
 } sow_runner;
 
 /* ---- the store ---- */
@@ -115,6 +127,37 @@ typedef struct sow_verdict {
 } sow_verdict;
 /* Keeps a verdict row (arm -1: the whole study), replacing an earlier one. */
 sow_status sow_store_verdict(sow_store *store, const sow_verdict *verdict);
+/* Keeps a decision after n seeds. SOW_E_FORMAT: the store has another detail for it: decisions are recomputed on resume
+ * and must agree. */
+sow_status sow_store_decision(sow_store *store, int n, int arm, const char *what, const char *detail);
+
+/* ---- reading a store, also while another process writes ---- */
+
+/* Opens for reading only, without the lock. SOW_E_IO: there is none. Close it as any. */
+sow_status sow_store_view(const char *folder, sow_store **out);
+/* The resolved plan's JSON text. Lives as long as the store. */
+const char *sow_store_plan(const sow_store *store);
+typedef struct sow_cell_row {
+    const char *stage;
+    int arm, attempt;
+    uint64_t seed;
+    sow_cell_state state;
+    double score, test, seconds; /* NaN: none */
+    int64_t steps;               /* -1: none */
+} sow_cell_row;
+/* All cells, verdicts and decisions, in the store's order. In the arena. */
+sow_status sow_store_cells(sow_store *store, sow_arena *arena, sow_cell_row **rows, int64_t *count);
+sow_status sow_store_verdicts(sow_store *store, sow_arena *arena, sow_verdict **rows, int64_t *count);
+
+/* ---- more than one machine: Open MPI ---- */
+
+/* Whether this process was started by mpirun as one of several ranks, and not as the first. Such a process only runs
+ * cells that rank 0 assigns: it calls sow_rank_serve and ends with the status that this gives (rank 0's exit status in
+ * *exit_status). Rank 0 finds the others in sow_run_cells by itself. Where sow was built without MPI: false. */
+bool sow_is_worker_rank(void);
+sow_status sow_rank_serve(int *exit_status);
+/* Rank 0, before it exits: the other ranks end with this status too. Without ranks it does nothing. */
+void sow_rank_end(int exit_status);
 
 #ifdef __cplusplus
 }

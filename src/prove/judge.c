@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 
 static const char *const statistic_names[] = {"mean difference", "median difference", "ratio of means", "wins",
                                               "least difference"};

@@ -8,7 +8,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "sow/prove.h"
+#include "sow/stats.h"
 #include "sow/safetensors.h"
 #include "starts/sparsity/lottery_ticket.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 #include "sow/study.h"
 
 static const sow_study study = {.name = "toy", .seeds = {"1:2", "1:4", "1:8"}};

@@ -2,7 +2,7 @@
  * Talwalkar 2016). */
 #include <math.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 
 /* Adds one seed's ranks (1 is the largest score, ties share the mean rank) to the sums, and their squares to
  * *squares. */

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 
 /* A wealth process for each stake c, started with 1: under symmetry each factor has mean 1 given the past. */
 double sow_bet(const double *d, int n) {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 
 static const double D[] = {.021, .034, -.006, .018, .027, .009, .015, .012};
 static const double D10[] = {.021, .034, -.006, .018, .027, .009, .015, .012, .030, -.002};

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 #include "sow/random.h"
 
 enum { SEEDS_MAX = 128, ALL_ROWS_UP_TO = 16, ROWS_MAX = 1 << ALL_ROWS_UP_TO, BISECTIONS = 60 };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 #include "sow/random.h"
 
 static int ascending(const void *a, const void *b) {

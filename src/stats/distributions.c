@@ -3,7 +3,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "sow/prove.h"
+#include "sow/stats.h"
 
 enum { TERMS = 10000, BISECTIONS = 200 };
 

@@ -1,0 +1,101 @@
+/* Reports: plots and tables described once, written as SVG, PNG, HTML, Markdown, LaTeX, CSV or plain text. */
+#ifndef SOW_REPORT_H
+#define SOW_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "sow/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- plots ---- */
+
+typedef enum sow_drawing {
+    SOW_DRAW_LINE,     /* x, y in order; NaN leaves a gap */
+    SOW_DRAW_POINTS,   /* x, y */
+    SOW_DRAW_BARS,     /* from 0 to y at x; several series at one x are stacked in order */
+    SOW_DRAW_BAND,     /* between y and y2 */
+    SOW_DRAW_INTERVAL, /* from x to x2 at height y, with ends: forest plots; NaN: open */
+    SOW_DRAW_SEGMENTS, /* from (x, y) to (x2, y2), each alone: networks */
+    SOW_DRAW_RULE,     /* a line over the whole plot: at x[0] if y is NULL, at y[0] if x is NULL */
+} sow_drawing;
+
+typedef struct sow_series {
+    const char *name; /* in the legend; series of one name share colour, dash and shape; NULL: none, drawn grey */
+    sow_drawing drawing;
+    const double *x, *y, *x2, *y2;
+    const char *const *labels; /* written beside the points or segments' first ends; NULL: none */
+    int64_t count;
+} sow_series;
+
+typedef struct sow_axis {
+    const char *label; /* with the unit in brackets */
+    bool log, hidden;
+    const char *const *categories; /* category i stands at i; NULL: numbers */
+    int category_count;
+} sow_axis;
+
+/* A plot of named series. Colours are told apart by the colour-blind, shapes and dashes repeat them. */
+typedef struct sow_plot {
+    const char *title;
+    const char *says; /* one sentence with the numbers that matter, for those who do not see the drawing */
+    sow_axis x, y;
+    const sow_series *series;
+    int count;
+    int width, height; /* 0: 640 x 400 */
+    bool equal;        /* one unit has one length on both axes */
+} sow_plot;
+
+/* The drawing as SVG text, in the arena: self-contained, a title and description for screen readers, the same bytes
+ * everywhere. SOW_E_RANGE: nothing finite to draw, or a log axis with values <= 0. */
+sow_status sow_plot_svg(sow_arena *arena, const sow_plot *plot, const char **svg);
+/* Writes it whole or not at all; an ending .png gives pixels (needs librsvg at build time: else SOW_E_UNSUPPORTED names
+ * the package). */
+sow_status sow_plot_write(const char *path, const sow_plot *plot);
+
+/* ---- tables: an array of flat JSON objects; columns are the union of keys in order of appearance ---- */
+
+typedef enum sow_table_style {
+    SOW_TABLE_TEXT,
+    SOW_TABLE_MARKDOWN,
+    SOW_TABLE_LATEX,
+    SOW_TABLE_CSV,
+    SOW_TABLE_HTML
+} sow_table_style;
+
+/* Numbers in the shortest form that is read back the same (CSV) or with six digits (others), aligned right. Text from
+ * outside is escaped for the style; null is an empty cell. In the arena. */
+sow_status sow_table_format(sow_arena *arena, const json_t *rows, sow_table_style style, const char **text);
+
+/* ---- pages: one self-contained HTML file, light and dark, printable, without network ---- */
+
+typedef struct sow_page sow_page;
+/* The page lives in the arena; what is added is copied. Parts appear in the order in which they are added. */
+sow_status sow_page_new(sow_arena *arena, const char *title, sow_page **out);
+sow_status sow_page_heading(sow_page *page, const char *text);
+sow_status sow_page_text(sow_page *page, const char *text);
+/* A table with a caption; long ones are folded. */
+sow_status sow_page_table(sow_page *page, const char *caption, const json_t *rows);
+/* An interactive plot (Vega, where its library was found when sow was built and is installed; else the SVG), its
+ * sentence, and its numbers in a folded table. */
+sow_status sow_page_plot(sow_page *page, const sow_plot *plot);
+/* Pictures side by side (SVG text or PNG files), each with a caption. */
+sow_status sow_page_images(sow_page *page, const char *const *paths, const char *const *captions, int count);
+sow_status sow_page_write(sow_page *page, const char *path);
+
+/* ---- TensorBoard event files ---- */
+
+typedef struct sow_events sow_events;
+/* Makes FOLDER/events.out.tfevents.* ; scalars only. wall_time 0 in every event: files of equal curves are equal. */
+sow_status sow_events_open(const char *folder, sow_events **out);
+sow_status sow_events_scalar(sow_events *events, const char *tag, int64_t step, double value);
+sow_status sow_events_close(sow_events *events);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
