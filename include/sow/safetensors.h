@@ -4,7 +4,7 @@
 #define SOW_SAFETENSORS_H
 
 #include "sow/file.h"
-#include "sow/state.h"
+#include "sow/mask.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,18 +39,31 @@ sow_status sow_load_into(const char *path, sow_state *state);
  * tensors are written in logical order. F32 stays F32 and so on. Cost: one pass. */
 sow_status sow_save_state(const char *path, const sow_state *state, const char *passport);
 
-/* Streaming: the header first, then the tensors one after another, for files larger than memory. Describe all
- * tensors (data NULL) in the file's order, then put each in that order. */
-/* Brings names and descriptions into the file's order: larger elements first, then by name (so all are aligned). */
+/* ---- masks ---- */
+
+/* Writes a mask as U8 tensors, 1 = keep. Errors as sow_save_state. */
+sow_status sow_save_mask(const char *path, const sow_mask *mask, const char *passport);
+/* Reads one into the arena. Errors: as sow_load_state; SOW_E_TYPE, SOW_E_RANGE (see sow_mask_from_state). */
+sow_status sow_load_mask(sow_arena *arena, const char *path, sow_mask *out);
+/* Where the mask of the masked start X.safetensors lies: "X.mask.safetensors", in the arena. NULL, with a message kept,
+ * for another ending. */
+char *sow_mask_path(sow_arena *arena, const char *start);
+
+/* ---- files larger than memory: the header first, then the tensors one after another ---- */
+
+/* Brings names and descriptions (data NULL) into the file's order: larger elements first, then by name, so that all
+ * are aligned. SOW_E_MEMORY. */
 sow_status sow_safetensors_sort(int64_t count, const char **names, sow_tensor *described);
 typedef struct sow_safetensors_writer sow_safetensors_writer;
-/* Begins a file whose tensors are described (data NULL), in the order of sow_safetensors_sort; each is put afterwards in that order. */
+/* Begins a file of the described tensors, in the order of sow_safetensors_sort, and writes its header. Errors: of
+ * files; SOW_E_RANGE where sizes overflow. */
 sow_status sow_safetensors_create(const char *path, int64_t count, const char *const *names, const sow_tensor *described,
                                   const char *passport, sow_safetensors_writer **out);
 /* The next `bytes` of data in order (any cut). */
 sow_status sow_safetensors_put(sow_safetensors_writer *writer, const void *data, size_t bytes);
-/* Checks that all bytes came, and makes the file appear. */
-sow_status sow_safetensors_commit(sow_safetensors_writer *writer); /* checks that all bytes came */
+/* Checks that all bytes came, and makes the file appear. Frees the writer. */
+sow_status sow_safetensors_commit(sow_safetensors_writer *writer);
+/* Frees the writer; no file appears. */
 void sow_safetensors_abort(sow_safetensors_writer *writer);
 
 #ifdef __cplusplus

@@ -101,11 +101,16 @@ sow_status sow_mask_to_state(const sow_mask *mask, sow_state **out) {
     return SOW_OK;
 }
 
-static sow_status bind_one(const sow_bits *bits, sow_state *state, sow_entry *e) {
-    sow_tensor described = sow_tensor_of(NULL, SOW_U8, bits->rank, bits->shape);
+sow_status sow_bits_fit(const sow_bits *bits, sow_tensor values) {
     char found[SOW_SHAPE_TEXT], expected[SOW_SHAPE_TEXT];
-    if (!sow_same_shape(described, e->value))
-        return sow_fail(SOW_E_SHAPE, "mask '%s' is %s, the tensor is %s", bits->name, sow_shape_text(described, found), sow_shape_text(e->value, expected));
+    sow_tensor described = sow_tensor_of(NULL, SOW_U8, bits->rank, bits->shape);
+    if (sow_same_shape(described, values)) return SOW_OK;
+    return sow_fail(SOW_E_SHAPE, "mask '%s' is %s, the tensor is %s", bits->name, sow_shape_text(described, found),
+                    sow_shape_text(values, expected));
+}
+
+static sow_status bind_one(const sow_bits *bits, sow_state *state, sow_entry *e) {
+    SOW_TRY(sow_bits_fit(bits, e->value));
     if (!sow_is_dense(e->value)) return sow_fail(SOW_E_SHAPE, "tensor '%s' has gaps in memory and cannot be masked", e->name);
     if (!e->mask.data) {
         sow_tensor mask = e->value;
@@ -133,4 +138,52 @@ sow_status sow_mask_bind(const sow_mask *mask, sow_state *state) {
         SOW_TRY(bind_one(&mask->bits[i], state, entry));
     }
     return SOW_OK;
+}
+
+sow_status sow_mask_require_zeros(const sow_mask *mask, const sow_state *trained) {
+    for (int64_t t = 0; mask && t < mask->tensors; t++) {
+        const sow_bits *bits = &mask->bits[t];
+        sow_entry *e;
+        SOW_TRY(sow_state_get(trained, bits->name, &e));
+        for (int64_t i = 0; i < bits->count; i++) {
+            if (sow_bit(bits, i)) continue;
+            double value = sow_at(e->value, i);
+            if (value == 0) continue;
+            return sow_fail(
+                SOW_E_TRAINER,
+                "tensor '%s': element %lld is masked, but %g after training; the trainer must keep masked weights at 0 "
+                "(mask the update, not only the gradient)",
+                bits->name, (long long)i, value);
+        }
+    }
+    return SOW_OK;
+}
+
+sow_status sow_mask_union(sow_arena *arena, const sow_mask *masks, int count, sow_mask *out) {
+    SOW_TRY(sow_mask_copy(arena, &masks[0], out));
+    int64_t left = 0;
+    for (int64_t t = 0; t < out->tensors; t++) {
+        sow_bits *bits = &out->bits[t];
+        bool everywhere = true;
+        for (int m = 1; m < count; m++) {
+            const sow_bits *other = sow_mask_find(&masks[m], bits->name);
+            everywhere = everywhere && other;
+            if (!other) continue;
+            SOW_TRY(sow_bits_fit(other, sow_tensor_of(NULL, SOW_U8, bits->rank, bits->shape)));
+            for (int64_t w = 0; w < (bits->count + 63) / 64; w++) bits->words[w] |= other->words[w];
+        }
+        if (everywhere) out->bits[left++] = *bits;
+    }
+    out->tensors = left;
+    return SOW_OK;
+}
+
+int64_t sow_mask_kept(const sow_mask *mask, const sow_state *weights) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < sow_state_count(weights); i++) {
+        const sow_entry *e = sow_state_entry(weights, i);
+        const sow_bits *bits = mask ? sow_mask_find(mask, e->name) : NULL;
+        if (e->role == SOW_ROLE_WEIGHT) kept += bits ? sow_bits_kept(bits) : sow_count(e->value);
+    }
+    return kept;
 }

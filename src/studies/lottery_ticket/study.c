@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "studies/lottery_ticket.h"
+#include "studies/lottery_ticket/cells.h"
 
 /* ---- scales ---- */
 

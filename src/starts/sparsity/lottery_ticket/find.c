@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "sow/log.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 sow_status sow_lottery_start(sow_state *state, uint64_t seed, bool truncated) {
     sow_rng rng;
@@ -17,33 +17,6 @@ uint64_t sow_lottery_seed(uint64_t seed, int round, bool same_order) {
     sow_rng_seed(&rng, SOW_RNG_SOW, seed);
     sow_rng_at_index(&rng, "lottery round", (uint64_t)round);
     return sow_rng_below(&rng, UINT64_C(1) << 31);
-}
-
-/* A trainer that lets a pruned weight move has ignored the mask: what it found is no ticket. */
-sow_status ticket_check_zeros(const sow_state *trained, const sow_mask *mask) {
-    for (int64_t t = 0; mask && t < mask->tensors; t++) {
-        const sow_bits *bits = &mask->bits[t];
-        sow_entry *e;
-        SOW_TRY(sow_state_get(trained, bits->name, &e));
-        for (int64_t i = 0; i < bits->count; i++) {
-            if (sow_bit(bits, i)) continue;
-            double value = sow_at(e->value, i);
-            if (value == 0) continue;
-            return sow_fail(
-                SOW_E_TRAINER,
-                "tensor '%s': element %lld is masked, but %g after training; the trainer must keep masked weights at 0 "
-                "(mask the update, not only the gradient)",
-                bits->name, (long long)i, value);
-        }
-    }
-    return SOW_OK;
-}
-
-sow_status sow_lottery_prune(sow_arena *arena, const sow_state *trained, const sow_mask *mask,
-                             const sow_prune_spec *spec, sow_mask *out) {
-    SOW_TRY(sow_state_require_finite(trained, "trained weights"));
-    SOW_TRY(ticket_check_zeros(trained, mask));
-    return sow_prune_magnitude(arena, trained, mask, spec, out);
 }
 
 void sow_ticket_free(sow_ticket *ticket) {
@@ -66,7 +39,7 @@ static sow_status train_round(const sow_lottery_config *config, int number, sow_
     sow_status status = train(user, &round, weights);
     if (status == SOW_OK && round.rewound) status = sow_state_require_finite(ticket->start, "weights to rewind to");
     if (status == SOW_OK) status = sow_state_require_finite(weights, "trained weights");
-    if (status == SOW_OK) status = ticket_check_zeros(weights, round.mask);
+    if (status == SOW_OK) status = sow_mask_require_zeros(round.mask, weights);
     return status == SOW_OK ? SOW_OK : sow_fail_in(status, "round %d", number);
 }
 

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nn/prune.h"
 #include "sow/log.h"
 #include "sow/safetensors.h"
-#include "starts/sparsity/lottery_ticket.h"
 
 /* A file and its tensors, mapped. */
 typedef struct mapped {
@@ -160,16 +160,6 @@ sow_status sow_prune_file(sow_arena *arena, const char *final, const char *mask,
 
 /* ---- rewinding ---- */
 
-char *sow_mask_path(sow_arena *arena, const char *start) {
-    static const char ending[] = ".safetensors";
-    size_t length = strlen(start), tail = sizeof ending - 1;
-    if (length <= tail || strcmp(start + length - tail, ending)) {
-        sow_fail(SOW_E_ARGUMENT, "%s: expected a name that ends in .safetensors", start);
-        return NULL;
-    }
-    return sow_arena_format(arena, "%.*s.mask%s", (int)(length - tail), start, ending);
-}
-
 /* The tensor's bytes, with exact zeros where keep is 0 (NULL: all are kept). */
 static sow_status put_masked(sow_tensor t, const uint8_t *keep, sow_safetensors_writer *writer) {
     enum { BUFFER = 1 << 16 };
@@ -215,8 +205,8 @@ static sow_status write_all(sow_arena *arena, const sow_state *from, const sow_s
     return sow_safetensors_commit(writer);
 }
 
-sow_status sow_rewind_file(sow_arena *arena, const char *start, const char *mask, const char *out, const char *passport,
-                           const char *mask_passport) {
+sow_status sow_mask_file(sow_arena *arena, const char *start, const char *mask, const char *out, const char *passport,
+                         const char *mask_passport) {
     mapped files[2] = {0};
     const char *mask_out = sow_mask_path(arena, out);
     if (!mask_out) return SOW_E_ARGUMENT;

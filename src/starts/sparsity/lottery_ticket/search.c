@@ -11,7 +11,7 @@
 #include "sow/nn.h"
 #include "sow/safetensors.h"
 #include "sow/sow.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 typedef struct search {
     sow_call *call;
@@ -53,7 +53,7 @@ static sow_status save(const search *s, const char *name, const sow_state *state
 static sow_status save_mask(const search *s, const char *name, const sow_mask *mask) {
     const char *text, *path = in_folder(s, s->folder, name);
     SOW_TRY(passport(s, name, &text));
-    return path ? ticket_save_mask(path, mask, text) : SOW_E_MEMORY;
+    return path ? sow_save_mask(path, mask, text) : SOW_E_MEMORY;
 }
 
 static const char *round_file(const search *s, int round, const char *name) {
@@ -116,7 +116,7 @@ static sow_status take_final(const search *s) {
     if (!sow_path_exists(path)) return sow_fail(SOW_E_TRAINER, "the trainer ended well, but wrote no %s ({out})", path);
     SOW_TRY(sow_load_into(path, s->weights));
     sow_status status = sow_state_require_finite(s->weights, path);
-    if (status == SOW_OK) status = ticket_check_zeros(s->weights, s->round->mask);
+    if (status == SOW_OK) status = sow_mask_require_zeros(s->round->mask, s->weights);
     if (status != SOW_OK) return status;
     if (!s->round->rewound) return SOW_OK;
     file = round_file(s, s->round->number, "rewind.safetensors");

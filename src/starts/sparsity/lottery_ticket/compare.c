@@ -8,9 +8,9 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "sow/stats.h"
 #include "sow/safetensors.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "sow/stats.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 enum { ARMS_MAX = 16, REPORT_MAX = 64 << 20 };
 
@@ -84,7 +84,7 @@ static sow_status write_start(const comparison *c, const sow_cell *cell) {
     SOW_TRY(sow_passport(c->call, file, c->inputs, c->input_count, &passport));
     SOW_TRY(sow_passport(c->call, mask_file, c->inputs, c->input_count, &mask_passport));
     SOW_TRY(make_start(c, arm, cell->seed, &start, &mask));
-    sow_status status = ticket_save_mask(mask_path, &mask, mask_passport);
+    sow_status status = sow_save_mask(mask_path, &mask, mask_passport);
     if (status == SOW_OK) status = sow_save_state(path, start, passport);
     sow_state_free(start);
     return status;
@@ -369,8 +369,8 @@ static sow_status open_ticket(comparison *c) {
     SOW_TRY(sow_seeds(c->call, "seeds", &c->seeds, &c->seed_count));
     SOW_TRY(ticket_open(c->arena, folder, sow_text(c->call, "round") ? (int)sow_int(c->call, "round") : -1, &c->files));
     SOW_TRY(ticket_open(c->arena, folder, 0, &first));
-    SOW_TRY(ticket_load_mask(c->arena, c->files.mask, &c->mask));
-    SOW_TRY(ticket_load_mask(c->arena, first.mask, &c->dense));
+    SOW_TRY(sow_load_mask(c->arena, c->files.mask, &c->mask));
+    SOW_TRY(sow_load_mask(c->arena, first.mask, &c->dense));
     SOW_TRY(sow_load_state(c->files.start, &c->start));
     c->inputs[c->input_count++] = c->files.input;
     return choose_trainer(c);

@@ -6,7 +6,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/sow.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 static sow_status no_memory(void) {
     return sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8");

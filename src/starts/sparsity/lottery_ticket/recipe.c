@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 /* Figure 2 and appendices G to I. Milestones are fractions of the steps. */
 typedef struct recipe {

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 enum { BINS = 40 };
 

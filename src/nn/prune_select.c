@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/prune.h"
 #include "sow/log.h"
-#include "starts/sparsity/lottery_ticket.h"
 
 /* Magnitudes of non-negative IEEE numbers order as their bits do, so a key is the bits without the sign: of f32 for F32,
  * F16 and BF16 (exact), of f64 where a tensor in the pool is F64. */

@@ -8,8 +8,8 @@
 #include "sow/json.h"
 #include "sow/nn.h"
 #include "sow/safetensors.h"
-#include "starts/sparsity/lottery_ticket.h"
-#include "studies/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
+#include "studies/lottery_ticket/cells.h"
 
 static const char *const arm_names[] = {"ticket",   "reinit",    "random mask",
                                         "one-shot", "continued", "ticket, strategy 2"};
@@ -105,7 +105,7 @@ static sow_status load(const trial *t, int index, const char *file, sow_state *i
 
 static sow_status load_mask(const trial *t, int index, sow_mask *out) {
     const char *path = file_of(t, index, "start.mask.safetensors");
-    return path ? ticket_load_mask(t->call->arena, path, out) : SOW_E_MEMORY;
+    return path ? sow_load_mask(t->call->arena, path, out) : SOW_E_MEMORY;
 }
 
 static sow_status rates_of(const trial *t, const ticket_part *p, ticket_point at, sow_prune_spec *out) {
@@ -123,7 +123,7 @@ static sow_status prune_after(const trial *t, int index, int before, sow_state *
     SOW_TRY(rates_of(t, t->jobs[index].part, t->jobs[index].point, &spec));
     SOW_TRY(load_mask(t, before, &previous));
     SOW_TRY(load(t, before, "final.safetensors", state));
-    return sow_lottery_prune(t->call->arena, state, &previous, &spec, mask);
+    return sow_prune_trained(t->call->arena, state, &previous, &spec, mask);
 }
 
 static sow_status first_start(const trial *t, int index, sow_state *state, sow_mask *mask) {
@@ -185,7 +185,7 @@ static sow_status write_start(const trial *t, int index) {
     SOW_TRY(sow_state_clone(t->models[part_index(t, t->jobs[index].part)]->state, false, &state));
     sow_status status = make_start(t, index, state, &mask);
     if (status == SOW_OK) status = apply_control(t, index, state, &mask);
-    if (status == SOW_OK) status = ticket_save_mask(beside, &mask, NULL);
+    if (status == SOW_OK) status = sow_save_mask(beside, &mask, NULL);
     if (status == SOW_OK) status = sow_save_state(start, state, NULL);
     sow_state_free(state);
     return status;

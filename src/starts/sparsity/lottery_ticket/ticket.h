@@ -1,36 +1,10 @@
-/* What the files of this method share: selecting the smallest weights, and a ticket's files. */
+/* What the files of this method share: a ticket's folder, trainings and their scores, the actions. */
 #ifndef SOW_STARTS_LOTTERY_TICKET_H
 #define SOW_STARTS_LOTTERY_TICKET_H
 
 #include "sow/data.h"
 #include "sow/run.h"
 #include "sow/sparsity.h"
-
-/* The weights of one tensor in logical order, with the mask they have so far: from a state or a mapped file. */
-typedef struct prune_source {
-    const char *name;
-    sow_tensor values;    /* row-major F64 F32 F16 BF16 */
-    const sow_bits *bits; /* the mask so far, as bits ... */
-    const uint8_t *keep;  /* ... or bytes; both NULL: dense */
-    double rate;
-    /* filled in by prune_select */
-    int64_t before, kept; /* survivors so far, and after this round */
-    bool wide;            /* keys are f64 bits */
-    uint64_t threshold;   /* magnitudes below this key go, and the first `ties` equal ones */
-    int64_t ties;
-    int64_t spared; /* index of the one weight that a tensor keeps at least; -1: needs no sparing */
-} prune_source;
-
-enum { PRUNE_CHUNK = 4096 };
-
-/* Decides what each source loses: thresholds, ties, counts. The sources lie in the order of their names. */
-sow_status prune_select(sow_arena *arena, prune_source *sources, int64_t count, bool global, bool google);
-
-/* keep[0..n): 1 where weight first+i survives the round. Chunks come in order, from index 0; `ties_seen` starts at 0. */
-void prune_keep(const prune_source *source, int64_t first, int64_t n, int64_t *ties_seen, uint8_t *keep);
-
-/* Whether `values` can be pruned by magnitude: SOW_E_TYPE, naming the tensor. */
-sow_status prune_check_type(const char *name, sow_tensor values);
 
 /* ---- files of a ticket's folder ---- */
 
@@ -48,9 +22,6 @@ sow_status ticket_open(sow_arena *arena, const char *folder, int round, ticket_f
 int ticket_last_round(sow_arena *arena, const char *folder); /* -1: no masks there */
 sow_status ticket_start_file(sow_arena *arena, const char *folder, const char **out);
 char *ticket_mask_file(sow_arena *arena, const char *folder, int round);
-
-sow_status ticket_save_mask(const char *path, const sow_mask *mask, const char *passport);
-sow_status ticket_load_mask(sow_arena *arena, const char *path, sow_mask *out);
 
 /* Sets an option that the user has not, so that passports show what was used. */
 void ticket_set_default(sow_call *call, const char *option, const char *value);
@@ -74,9 +45,6 @@ ticket_score ticket_score_of(const sow_record *records, int64_t count);
 json_t *ticket_number(double x);
 
 /* ---- a search ---- */
-
-/* SOW_E_TRAINER, naming tensor and element, where a masked weight is not 0. */
-sow_status ticket_check_zeros(const sow_state *trained, const sow_mask *mask);
 
 /* Names of the options of `sow train` that describe a training; ends with NULL. */
 extern const char *const ticket_training_options[];

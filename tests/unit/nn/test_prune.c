@@ -9,8 +9,9 @@
 
 #include <cmocka.h>
 
+#include "sow/init.h"
+#include "sow/prune.h"
 #include "sow/safetensors.h"
-#include "sow/sparsity.h"
 
 static sow_arena *arena;
 static char folder[512];
@@ -274,6 +275,22 @@ static void every_real_dtype_gives_the_same_mask(void **state) {
     }
 }
 
+static void a_tensor_is_pruned_to_a_count_among_its_survivors(void **state) {
+    sow_state *w = row_of((const float[]){.5f, -.1f, .3f, .3f, -.9f, .2f}, 6);
+    sow_mask mask;
+    assert_int_equal(sow_mask_new(arena, w, &mask), SOW_OK);
+    sow_tensor values = sow_state_entry(w, 0)->value;
+    sow_bit_clear(&mask.bits[0], 4); /* the largest is gone already */
+    assert_int_equal(sow_prune_to(arena, values, 5, &mask.bits[0]), SOW_OK);
+    assert_int_equal(mask.bits[0].words[0], 057); /* all five stay */
+    assert_int_equal(sow_prune_to(arena, values, 2, &mask.bits[0]), SOW_OK);
+    assert_int_equal(mask.bits[0].words[0], 011); /* .5, and of the two .3 the later one */
+    assert_int_equal(sow_prune_to(arena, values, -1, &mask.bits[0]), SOW_E_RANGE);
+    assert_int_equal(sow_prune_to(arena, values, 0, &mask.bits[0]), SOW_OK);
+    assert_int_equal(mask.bits[0].words[0], 0);
+    sow_state_free(w);
+}
+
 static void unions_keep_what_either_keeps_and_dense_wins(void **state) {
     sow_state *w = lenet();
     sow_prune_spec spec = spec_of("fc1.*=0.5,fc2.weight=0.5,out=0.5");
@@ -404,7 +421,7 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
     assert_int_equal(sow_save_state(theta0, w, NULL), SOW_OK);
     sow_prune_spec spec = spec_of("fc1.weight=0.9");
     assert_int_equal(sow_prune_file(arena, theta0, NULL, &spec, mask, NULL, NULL, NULL), SOW_OK);
-    assert_int_equal(sow_rewind_file(arena, theta0, mask, out, NULL, NULL), SOW_OK);
+    assert_int_equal(sow_mask_file(arena, theta0, mask, out, NULL, NULL), SOW_OK);
     assert_int_equal(sow_load_state(out, &start), SOW_OK);
     assert_int_equal(sow_load_state(path_of("start.mask.safetensors"), &masks), SOW_OK);
     const uint8_t *keep = sow_state_find(masks, "fc1.weight")->value.data;
@@ -443,7 +460,7 @@ static void masks_of_another_shape_or_kind_are_refused(void **state) {
         sow_fill(e->value, cases[i].value);
         assert_int_equal(sow_save_state(mask, m, NULL), SOW_OK);
         assert_int_equal(sow_prune_file(arena, final, mask, &spec, out, NULL, NULL, NULL), cases[i].status);
-        assert_int_equal(sow_rewind_file(arena, final, mask, out, NULL, NULL), cases[i].status);
+        assert_int_equal(sow_mask_file(arena, final, mask, out, NULL, NULL), cases[i].status);
         sow_state_free(m);
     }
     assert_false(sow_path_exists(out));
@@ -467,6 +484,7 @@ int main(void) {
         cmocka_unit_test(global_pruning_empties_no_layer),
         cmocka_unit_test(storage_order_does_not_matter),
         cmocka_unit_test(every_real_dtype_gives_the_same_mask),
+        cmocka_unit_test(a_tensor_is_pruned_to_a_count_among_its_survivors),
         cmocka_unit_test(unions_keep_what_either_keeps_and_dense_wins),
         cmocka_unit_test(wrong_rates_are_refused),
         cmocka_unit_test(a_group_key_does_not_reach_other_layers_by_their_names),

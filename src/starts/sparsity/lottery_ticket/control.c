@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "sow/text.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 static const char *const kind_names[] = {"reinit", "random-mask", "resample", "noise", "prune-at-init"};
 enum { KINDS = sizeof kind_names / sizeof *kind_names };
@@ -39,28 +39,10 @@ static void draw_mask(sow_rng *rng, sow_bits *bits, int64_t keep) {
     }
 }
 
-/* The mask of the largest values of theta_0, with `keep` of them: what is left after removing all others in one round. */
+/* The mask of the largest values of theta_0, with `keep` of them. */
 static sow_status largest_mask(sow_arena *arena, sow_tensor values, sow_bits *bits, int64_t keep) {
-    sow_tensor rows = values;
-    if (!sow_is_contiguous(values)) {
-        SOW_TRY(sow_tensor_new(arena, values.dtype, values.rank, values.shape, &rows));
-        SOW_TRY(sow_copy(rows, values));
-    }
-    double removed = (double)(bits->count - keep) / (double)bits->count;
-    prune_source source = {.name = bits->name, .values = rows, .rate = removed};
-    SOW_TRY(prune_check_type(bits->name, values));
-    SOW_TRY(prune_select(arena, &source, 1, false, false));
-    uint8_t keeps[PRUNE_CHUNK];
-    int64_t ties_seen = 0;
-    for (int64_t first = 0; first < bits->count; first += PRUNE_CHUNK) {
-        int64_t n = bits->count - first < PRUNE_CHUNK ? bits->count - first : PRUNE_CHUNK;
-        prune_keep(&source, first, n, &ties_seen, keeps);
-        for (int64_t i = 0; i < n; i++) {
-            if (keeps[i]) sow_bit_set(bits, first + i);
-            else sow_bit_clear(bits, first + i);
-        }
-    }
-    return SOW_OK;
+    for (int64_t i = 0; i < bits->count; i++) sow_bit_set(bits, i);
+    return sow_prune_to(arena, values, keep, bits);
 }
 
 /* Every survivor gets one of the surviving initial values of its tensor, with replacement; with signs kept, one of

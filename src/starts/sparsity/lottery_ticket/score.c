@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 /* The records of one metric lie together, in the order of their steps. */
 static const sow_record *find(const sow_record *records, int64_t count, const char *metric, int64_t step) {

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/pattern.h"
+#include "nn/prune.h"
 #include "sow/text.h"
-#include "starts/sparsity/lottery_ticket.h"
 
 /* ---- rates ---- */
 
@@ -154,33 +154,43 @@ sow_status sow_prune_begin(sow_arena *arena, const sow_state *weights, const sow
     return widen(arena, weights, NULL, rates, out);
 }
 
-static sow_status check_fits(const sow_bits *bits, sow_tensor values) {
-    char found[SOW_SHAPE_TEXT], expected[SOW_SHAPE_TEXT];
-    sow_tensor described = sow_tensor_of(NULL, SOW_U8, bits->rank, bits->shape);
-    if (sow_same_shape(described, values)) return SOW_OK;
-    return sow_fail(SOW_E_SHAPE, "mask '%s' is %s, the tensor is %s", bits->name, sow_shape_text(described, found),
-                    sow_shape_text(values, expected));
+/* Values in logical order: a copy where they are stored in another. */
+static sow_status logical(sow_arena *arena, sow_tensor values, sow_tensor *out) {
+    *out = values;
+    if (sow_is_contiguous(values)) return SOW_OK;
+    SOW_TRY(sow_tensor_new(arena, values.dtype, values.rank, values.shape, out));
+    return sow_copy(*out, values);
 }
 
-/* One source for every masked tensor with a rate. Values in another storage order are copied into logical order. */
+/* One source for every masked tensor with a rate. */
 static sow_status gather(sow_arena *arena, const sow_state *weights, const sow_mask *mask, const double *rates,
                          prune_source *sources, int64_t *count) {
     *count = 0;
     for (int64_t t = 0; t < mask->tensors; t++) {
         sow_entry *e;
         SOW_TRY(sow_state_get(weights, mask->bits[t].name, &e));
-        SOW_TRY(check_fits(&mask->bits[t], e->value));
+        SOW_TRY(sow_bits_fit(&mask->bits[t], e->value));
         int64_t index = 0;
         while (sow_state_entry(weights, index) != e) index++;
         if (rates[index] == 0) continue;
         SOW_TRY(prune_check_type(e->name, e->value));
         prune_source *s = &sources[(*count)++];
-        *s = (prune_source){.name = e->name, .values = e->value, .bits = &mask->bits[t], .rate = rates[index]};
-        if (sow_is_contiguous(e->value)) continue;
-        SOW_TRY(sow_tensor_new(arena, e->value.dtype, e->value.rank, e->value.shape, &s->values));
-        SOW_TRY(sow_copy(s->values, e->value));
+        *s = (prune_source){.name = e->name, .bits = &mask->bits[t], .rate = rates[index]};
+        SOW_TRY(logical(arena, e->value, &s->values));
     }
     return SOW_OK;
+}
+
+/* Clears the bits of what the source loses; `bits` may be those it was selected under. */
+static void clear_lost(const prune_source *s, sow_bits *bits) {
+    uint8_t keep[PRUNE_CHUNK];
+    int64_t ties_seen = 0;
+    for (int64_t first = 0; first < bits->count; first += PRUNE_CHUNK) {
+        int64_t n = bits->count - first < PRUNE_CHUNK ? bits->count - first : PRUNE_CHUNK;
+        prune_keep(s, first, n, &ties_seen, keep);
+        for (int64_t i = 0; i < n; i++)
+            if (!keep[i]) sow_bit_clear(bits, first + i);
+    }
 }
 
 sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const sow_mask *mask,
@@ -194,46 +204,33 @@ sow_status sow_prune_magnitude(sow_arena *arena, const sow_state *weights, const
     SOW_TRY(SOW_NEW(arena, sources, out->tensors + 1));
     SOW_TRY(gather(arena, weights, out, rates, sources, &count));
     SOW_TRY(prune_select(arena, sources, count, spec->global, spec->google));
-    for (int64_t s = 0; s < count; s++) {
-        sow_bits *bits = sow_mask_find(out, sources[s].name);
-        uint8_t keep[PRUNE_CHUNK];
-        int64_t ties_seen = 0;
-        for (int64_t first = 0; first < bits->count; first += PRUNE_CHUNK) {
-            int64_t n = bits->count - first < PRUNE_CHUNK ? bits->count - first : PRUNE_CHUNK;
-            prune_keep(&sources[s], first, n, &ties_seen, keep);
-            for (int64_t i = 0; i < n; i++)
-                if (!keep[i]) sow_bit_clear(bits, first + i);
-        }
-    }
+    for (int64_t s = 0; s < count; s++) clear_lost(&sources[s], sow_mask_find(out, sources[s].name));
     sow_arena_release(arena, mark);
     return SOW_OK;
 }
 
-sow_status sow_mask_union(sow_arena *arena, const sow_mask *masks, int count, sow_mask *out) {
-    SOW_TRY(sow_mask_copy(arena, &masks[0], out));
-    int64_t left = 0;
-    for (int64_t t = 0; t < out->tensors; t++) {
-        sow_bits *bits = &out->bits[t];
-        bool everywhere = true;
-        for (int m = 1; m < count; m++) {
-            const sow_bits *other = sow_mask_find(&masks[m], bits->name);
-            everywhere = everywhere && other;
-            if (!other) continue;
-            SOW_TRY(check_fits(other, sow_tensor_of(NULL, SOW_U8, bits->rank, bits->shape)));
-            for (int64_t w = 0; w < (bits->count + 63) / 64; w++) bits->words[w] |= other->words[w];
-        }
-        if (everywhere) out->bits[left++] = *bits;
-    }
-    out->tensors = left;
-    return SOW_OK;
+sow_status sow_prune_trained(sow_arena *arena, const sow_state *trained, const sow_mask *mask,
+                             const sow_prune_spec *spec, sow_mask *out) {
+    SOW_TRY(sow_state_require_finite(trained, "trained weights"));
+    SOW_TRY(sow_mask_require_zeros(mask, trained));
+    return sow_prune_magnitude(arena, trained, mask, spec, out);
 }
 
-int64_t sow_mask_kept(const sow_mask *mask, const sow_state *weights) {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < sow_state_count(weights); i++) {
-        const sow_entry *e = sow_state_entry(weights, i);
-        const sow_bits *bits = mask ? sow_mask_find(mask, e->name) : NULL;
-        if (e->role == SOW_ROLE_WEIGHT) kept += bits ? sow_bits_kept(bits) : sow_count(e->value);
+sow_status sow_prune_to(sow_arena *arena, sow_tensor values, int64_t keep, sow_bits *bits) {
+    int64_t before = sow_bits_kept(bits);
+    prune_source source = {.name = bits->name, .bits = bits, .rate = (double)(before - keep) / (double)before};
+    SOW_TRY(sow_bits_fit(bits, values));
+    SOW_TRY(prune_check_type(bits->name, values));
+    if (keep < 0) return sow_fail(SOW_E_RANGE, "tensor '%s': cannot keep %lld weights", bits->name, (long long)keep);
+    if (keep >= before) return SOW_OK;
+    if (keep == 0) {
+        for (int64_t i = 0; i < bits->count; i++) sow_bit_clear(bits, i);
+        return SOW_OK;
     }
-    return kept;
+    sow_mark mark = sow_arena_mark(arena);
+    SOW_TRY(logical(arena, values, &source.values));
+    SOW_TRY(prune_select(arena, &source, 1, false, false));
+    clear_lost(&source, bits);
+    sow_arena_release(arena, mark);
+    return SOW_OK;
 }

@@ -5,27 +5,11 @@
 #include "sow/json.h"
 #include "sow/log.h"
 #include "sow/safetensors.h"
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 sow_status ticket_set(json_t *object, const char *key, json_t *value) {
     return json_object_set_new(object, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8")
                                                    : SOW_OK;
-}
-
-sow_status ticket_save_mask(const char *path, const sow_mask *mask, const char *passport) {
-    sow_state *state;
-    SOW_TRY(sow_mask_to_state(mask, &state));
-    sow_status status = sow_save_state(path, state, passport);
-    sow_state_free(state);
-    return status;
-}
-
-sow_status ticket_load_mask(sow_arena *arena, const char *path, sow_mask *out) {
-    sow_state *state;
-    SOW_TRY(sow_load_state(path, &state));
-    sow_status status = sow_mask_from_state(arena, state, out);
-    sow_state_free(state);
-    return status == SOW_OK ? SOW_OK : sow_fail_in(status, "%s", path);
 }
 
 sow_status ticket_prune_spec(const sow_call *call, const char *rates, sow_prune_spec *out) {
@@ -87,8 +71,7 @@ sow_status ticket_run_rewind(sow_call *call) {
     SOW_TRY(start_paths(call, &out, &mask));
     SOW_TRY(sow_passport(call, NULL, NULL, 0, &passport));
     SOW_TRY(sow_passport(call, ".mask.safetensors", NULL, 0, &mask_passport));
-    SOW_TRY(
-        sow_rewind_file(call->arena, sow_text(call, "start"), sow_text(call, "mask"), out, passport, mask_passport));
+    SOW_TRY(sow_mask_file(call->arena, sow_text(call, "start"), sow_text(call, "mask"), out, passport, mask_passport));
     SOW_TRY(sow_wrote(call, out));
     return sow_wrote(call, mask);
 }
@@ -170,7 +153,7 @@ static sow_status write_start(sow_call *call, const sow_state *start, const sow_
     SOW_TRY(start_paths(call, &out, &mask_out));
     SOW_TRY(sow_passport(call, NULL, input, 1, &passport));
     SOW_TRY(sow_passport(call, ".mask.safetensors", input, 1, &mask_passport));
-    SOW_TRY(ticket_save_mask(mask_out, mask, mask_passport));
+    SOW_TRY(sow_save_mask(mask_out, mask, mask_passport));
     SOW_TRY(sow_save_state(out, start, passport));
     SOW_TRY(sow_wrote(call, out));
     return sow_wrote(call, mask_out);
@@ -186,7 +169,7 @@ sow_status ticket_run_control(sow_call *call) {
     SOW_TRY(start_paths(call, &out, &mask_out));
     SOW_TRY(ticket_open(call->arena, sow_text(call, "ticket"),
                         sow_given(call, "round") ? (int)sow_int(call, "round") : -1, &ticket));
-    SOW_TRY(ticket_load_mask(call->arena, ticket.mask, &mask));
+    SOW_TRY(sow_load_mask(call->arena, ticket.mask, &mask));
     SOW_TRY(sow_load_state(ticket.start, &theta0));
     sow_status status = sow_ticket_control(call->arena, &control, theta0, &mask, &start, &made);
     if (status == SOW_OK) status = write_start(call, start, &made, &ticket.input);
@@ -204,11 +187,11 @@ sow_status ticket_run_union(sow_call *call) {
     const char *out = sow_text(call, "out"), *passport;
     sow_mask masks[2], joined;
     SOW_TRY(sow_check_output(call, out));
-    SOW_TRY(ticket_load_mask(call->arena, sow_text(call, "mask"), &masks[0]));
-    SOW_TRY(ticket_load_mask(call->arena, sow_text(call, "other"), &masks[1]));
+    SOW_TRY(sow_load_mask(call->arena, sow_text(call, "mask"), &masks[0]));
+    SOW_TRY(sow_load_mask(call->arena, sow_text(call, "other"), &masks[1]));
     SOW_TRY(sow_mask_union(call->arena, masks, 2, &joined));
     SOW_TRY(sow_passport(call, NULL, NULL, 0, &passport));
-    SOW_TRY(ticket_save_mask(out, &joined, passport));
+    SOW_TRY(sow_save_mask(out, &joined, passport));
     int64_t kept = 0, total = 0;
     for (int64_t t = 0; t < joined.tensors; t++) kept += sow_bits_kept(&joined.bits[t]), total += joined.bits[t].count;
     SOW_TRY(ticket_set(call->result, "kept", json_integer(kept)));

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "starts/sparsity/lottery_ticket.h"
+#include "starts/sparsity/lottery_ticket/ticket.h"
 
 /* ---- options that several actions have ---- */
 
