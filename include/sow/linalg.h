@@ -17,6 +17,18 @@ extern "C" {
  * Cost: 4 m n^2 - 4/3 n^3 FLOP; memory: one copy of q, none if q is stored by columns (q.stride[0] == 1). */
 sow_status sow_qr(sow_tensor a, sow_tensor q, sow_tensor r);
 
+/* Thin singular value decomposition A = U diag(s) V^T, s falling. a: [m, n], real, any layout; u: [m, k], s: [k],
+ * vt: [k, n] with k = min(m, n), F64, any layout; u and vt may have data NULL: not wanted. The work is done in F64. Signs
+ * are fixed: the largest element (the first of equals) of every row of vt is positive, or of every column of u where vt is not
+ * wanted. Errors: SOW_E_SHAPE, SOW_E_TYPE, SOW_E_NUMBER (NaN, infinities, no convergence), SOW_E_MEMORY. Cost: about
+ * 4 m n^2 + 22 n^3 FLOP for m >= n (dgesdd, one thread); memory: copies of a, u and vt. */
+sow_status sow_svd(sow_tensor a, sow_tensor u, sow_tensor s, sow_tensor vt);
+
+/* Eigenvalues of a symmetric matrix, falling, and eigenvectors: A = V diag(w) V^T. a: [n, n], real; the mean of its two
+ * triangles is decomposed. w: [n]; v: [n, n], a column an eigenvector, or data NULL; F64, any layout. Signs: the largest
+ * element of every column of v is positive. Errors: as sow_svd. Cost: about 9 n^3 FLOP (dsyevd, one thread). */
+sow_status sow_eigen_symmetric(sow_tensor a, sow_tensor w, sow_tensor v);
+
 #ifdef __cplusplus
 }
 #endif

@@ -99,6 +99,53 @@ static void qr_refuses_what_it_cannot_do(void **state) {
     assert_int_equal(sow_qr(SOW_TENSOR(a, SOW_F64, 3, 2), SOW_TENSOR(q, SOW_F64, 3, 2), none), SOW_E_NUMBER);
 }
 
+/* U diag(s) V^T = A, orthonormal U and V, s falling. */
+static void svd_holds_for_tall_wide_and_square(void **state) {
+    static const int64_t sizes[][2] = {{1, 1}, {5, 3}, {3, 5}, {20, 20}, {40, 7}};
+    sow_rng rng;
+    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 5));
+    for (int c = 0; c < 10; c++) {
+        int64_t m = sizes[c / 2][0], n = sizes[c / 2][1], k = m < n ? m : n;
+        double a_data[400], u[400], s[20], vt[400], only[20];
+        sow_rng_normal_f64(&rng, a_data, m * n, 0, 1);
+        sow_tensor a = c % 2 ? sow_transpose(SOW_TENSOR(a_data, SOW_F64, n, m)) : SOW_TENSOR(a_data, SOW_F64, m, n);
+        OK(sow_svd(a, SOW_TENSOR(u, SOW_F64, m, k), SOW_TENSOR(s, SOW_F64, k), SOW_TENSOR(vt, SOW_F64, k, n)));
+        OK(sow_svd(a, (sow_tensor){0}, SOW_TENSOR(only, SOW_F64, k), (sow_tensor){0}));
+        for (int64_t i = 0; i < m * n; i++) {
+            double sum = 0;
+            for (int64_t j = 0; j < k; j++) sum += u[i / n * k + j] * s[j] * vt[j * n + i % n];
+            assert_near(sum, sow_at(a, i), 1e-12);
+        }
+        for (int64_t i = 0; i < k * k; i++) {
+            double uu = 0, vv = 0;
+            for (int64_t j = 0; j < m; j++) uu += u[j * k + i / k] * u[j * k + i % k];
+            for (int64_t j = 0; j < n; j++) vv += vt[i / k * n + j] * vt[i % k * n + j];
+            assert_near(uu, i / k == i % k, 1e-12);
+            assert_near(vv, i / k == i % k, 1e-12);
+        }
+        for (int64_t i = 0; i < k; i++) {
+            assert_true(s[i] >= 0 && (i == 0 || s[i] <= s[i - 1]));
+            assert_near(only[i], s[i], 1e-12);
+        }
+    }
+}
+
+static void eigenvalues_of_a_known_matrix_fall(void **state) {
+    /* [[2, 1], [1, 2]]: 3 with (1, 1)/sqrt 2, 1 with (1, -1)/sqrt 2; given by halves that differ in their triangles */
+    double a[4] = {2, 0, 2, 2}, w[2], v[4];
+    OK(sow_eigen_symmetric(SOW_TENSOR(a, SOW_F64, 2, 2), SOW_TENSOR(w, SOW_F64, 2), SOW_TENSOR(v, SOW_F64, 2, 2)));
+    assert_near(w[0], 3, 1e-14);
+    assert_near(w[1], 1, 1e-14);
+    assert_near(v[0], sqrt(.5), 1e-14);
+    assert_near(v[2], sqrt(.5), 1e-14);
+    assert_near(fabs(v[1]), sqrt(.5), 1e-14);
+    assert_near(v[1] + v[3], 0, 1e-14);
+    FAILS(sow_eigen_symmetric(SOW_TENSOR(a, SOW_F64, 1, 2), (sow_tensor){0}, (sow_tensor){0}), SOW_E_SHAPE, "[1, 2]");
+    a[0] = NAN;
+    FAILS(sow_svd(SOW_TENSOR(a, SOW_F64, 2, 2), (sow_tensor){0}, SOW_TENSOR(w, SOW_F64, 2), (sow_tensor){0}),
+          SOW_E_NUMBER, "svd");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(qr_of_the_textbook_matrix),
@@ -106,6 +153,8 @@ int main(void) {
         cmocka_unit_test(qr_works_in_place_and_without_r),
         cmocka_unit_test(a_matrix_without_full_rank_gives_orthonormal_columns),
         cmocka_unit_test(qr_refuses_what_it_cannot_do),
+        cmocka_unit_test(svd_holds_for_tall_wide_and_square),
+        cmocka_unit_test(eigenvalues_of_a_known_matrix_fall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
