@@ -91,6 +91,41 @@ sow_var sow_batch_norm(sow_tape *t, sow_var x, sow_var gamma, sow_var beta, sow_
 /* Over the last dimension; gamma and beta may be NULL. */
 sow_var sow_layer_norm(sow_tape *t, sow_var x, sow_var gamma, sow_var beta, double epsilon);
 
+/* x / sqrt(mean(x^2) + epsilon) * w over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467); with `plus_one`
+ * times 1 + w (Gemma). w: [d]. Sums in f64. */
+sow_var sow_rms_norm(sow_tape *t, sow_var x, sow_var w, double epsilon, bool plus_one);
+
+/* ---- language models (src/autograd/embedding.c, gate.c, attention.c, head.c) ---- */
+/* Rows ids[i] of table [vocabulary, d]: [n, d]. ids: I32 [n], memory outlives the recording; SOW_E_RANGE names an id
+ * outside. The table's gradient is added in the order of the rows. */
+sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids);
+
+typedef enum sow_activation { SOW_SILU, SOW_GELU, SOW_GELU_TANH, SOW_RELU } sow_activation;
+/* activation(gate) * up, element by element, in one pass (Shazeer 2020, arXiv 2002.05202). */
+sow_var sow_gated(sow_tape *t, sow_var gate, sow_var up, sow_activation activation);
+
+/* Rows are tokens; several sequences lie one behind the other, and none sees another. */
+typedef struct sow_attention {
+    int64_t heads, kv_heads;   /* query head h sees key and value head h * kv_heads / heads */
+    double scale;              /* of the scores; 0: 1 / sqrt(head size) */
+    bool causal;               /* a token sees itself and what stands before it */
+    int64_t window;            /* of that the last `window` tokens, itself included; 0: all */
+    const int64_t *start;      /* [sequences + 1]: first rows, then the number of rows; outlives the recording */
+    int64_t sequences;
+    sow_tensor rotary;         /* [longest sequence, head size]: cosines, then sines, in q's dtype (sow_rotary); data NULL: none */
+} sow_attention;
+/* softmax(scale q k^T) v per head (Vaswani et al. 2017; grouped heads: Ainslie et al. 2023), q and k turned by their
+ * positions in the sequence first (Su et al. 2021, half-split). q: [n, heads * d], k, v: [n, kv_heads * d] -> [n, heads *
+ * d]. Scores exist in blocks of rows only and are made again for backward. Cost: 4 n T d heads FLOP forward, half if causal. */
+sow_var sow_attend(sow_tape *t, sow_var q, sow_var k, sow_var v, const sow_attention *attention);
+/* Fills rotary[p] = cos(p f_m), sin(p f_m) for the d/2 frequencies f (radians a position). Angles in f64. */
+void sow_rotary(sow_tensor rotary, const double *frequency);
+
+/* Cross-entropy of the logits h W^T against labels, in chunks of rows: the logits are never whole in memory. h: [n, d],
+ * w: [vocabulary, d] row-major, labels: I32 [n], -1 is not counted. Sum over counted rows / divisor; divisor 0: their
+ * number. SOW_E_RANGE: a label outside, or none counted. Gradients are made together with the loss. */
+sow_var sow_head_loss(sow_tape *t, sow_var h, sow_var w, sow_tensor labels, double divisor);
+
 /* ---- losses (src/autograd/loss.c) ---- */
 /* Mean over counted rows of -log softmax(logits)[label]; label -1 is not counted. logits: [n, classes];
  * labels: I32 [n], memory outlives the recording. */

@@ -64,6 +64,9 @@ sow_tensor sow_value(sow_var x);
 sow_tensor sow_gradient(sow_var x);
 /* Value and gradient of x stay readable after backward, until reset. Returns x. */
 sow_var sow_keep(sow_var x);
+/* Nothing recorded from here on will use x: its memory goes back unless backward reads it, and even then where the
+ * value is cheap to make again (norms, gates). Without gradients it always goes. A hint: never an error. */
+void sow_done(sow_tape *tape, sow_var x);
 /* f64 of a one-element var. */
 double sow_scalar(sow_var x);
 

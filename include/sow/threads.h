@@ -22,6 +22,9 @@ int sow_threads(void);
  * Cost: one barrier, about 1 us with two threads; none with one. */
 void sow_cells(int64_t cells, void (*cell)(void *context, int64_t index), void *context);
 
+/* Which of the sow_threads() workers runs this cell, from 0: an index for scratch memory, never for results. */
+int sow_worker(void);
+
 /* Number of cells for `items` units of work when one cell should hold about `grain` of them (>= 1). */
 int64_t sow_cells_for(int64_t items, int64_t grain);
 

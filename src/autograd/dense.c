@@ -127,7 +127,12 @@ static sow_status linear_backward(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-static const sow_op linear_op = {"linear", linear_forward, linear_backward};
+/* x for the weight's gradient, the weight for that of x. */
+static unsigned linear_reads(const sow_node *n) {
+    return (sow_wants_grad(n->input[1]) ? 1u : 0) | (sow_wants_grad(n->input[0]) ? 2u : 0);
+}
+
+static const sow_op linear_op = {"linear", linear_forward, linear_backward, linear_reads, false};
 
 sow_var sow_linear(sow_tape *t, sow_var x, sow_var w, sow_var b) {
     x = sow_contiguous(t, x);

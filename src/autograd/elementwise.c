@@ -153,7 +153,7 @@ UNARY_CALL(sow_tanh, tanh)
 UNARY_CALL(sow_exp, exp)
 UNARY_CALL(sow_log_of, log)
 
-static const sow_op scale_op = {"scale", unary_forward, unary_backward}, gelu_op = {"gelu", unary_forward, unary_backward};
+static const sow_op scale_op = {"scale", unary_forward, unary_backward, sow_reads_nothing, true}, gelu_op = {"gelu", unary_forward, unary_backward};
 static const function scale_function = FUNCTION(scale), gelu_function = FUNCTION(gelu), gelu_tanh_function = FUNCTION(gelu_tanh);
 
 sow_var sow_scale(sow_tape *t, sow_var x, double factor, double shift) {
@@ -264,7 +264,7 @@ static sow_var binary_of(sow_tape *t, const sow_op *op, binary_kind kind, sow_va
     return sow_node_run(t, n, av);
 }
 
-static const sow_op add_op = {"add", binary_forward, binary_backward}, sub_op = {"sub", binary_forward, binary_backward},
+static const sow_op add_op = {"add", binary_forward, binary_backward, sow_reads_nothing, false}, sub_op = {"sub", binary_forward, binary_backward, sow_reads_nothing, false},
                     mul_op = {"mul", binary_forward, binary_backward};
 
 sow_var sow_add(sow_tape *t, sow_var a, sow_var b) {

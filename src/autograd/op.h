@@ -16,7 +16,12 @@ typedef struct sow_op {
     sow_status (*forward)(sow_tape *t, sow_node *n);
     /* Adds to the inputs' gradients from node->grad; skips inputs with !needs_grad. NULL: no gradient. */
     sow_status (*backward)(sow_tape *t, sow_node *n);
+    /* Which values backward reads: bit i for input i, SOW_READS_OUTPUT for the node's own. NULL: all of them. */
+    unsigned (*reads)(const sow_node *n);
+    /* Forward costs little and may run again at any time: its value may be dropped and made again for backward. */
+    bool cheap;
 } sow_op;
+enum { SOW_READS_OUTPUT = 1 << 30 };
 
 enum { SOW_KEEP_MAX = 4 };
 
@@ -34,6 +39,8 @@ struct sow_node {
     void *keep[SOW_KEEP_MAX]; /* buffers from sow_node_keep, released after backward */
     sow_entry *entry;     /* parameters */
     bool dropped;         /* inside a recompute region that was left */
+    bool needed, viewed;  /* some backward reads the value; another node's value lies in its memory */
+    bool revivable;       /* released by sow_done, to be computed again */
     int64_t view_offset;  /* bytes from the first input's memory, for views */
     int64_t ordinal;      /* position in the recording */
     sow_gradient_function seen;
@@ -50,6 +57,9 @@ sow_node *sow_node_new(sow_tape *t, const sow_op *op, size_t attribute_bytes, in
 /* Gives the node its output and runs forward (not on a dry tape). `output` describes dtype, shape and layout;
  * data NULL: fresh memory from the tape's pool; else a view of an input's memory. Returns the var. */
 sow_var sow_node_run(sow_tape *t, sow_node *n, sow_tensor output);
+
+/* For sow_op.reads: nothing but gradients. */
+unsigned sow_reads_nothing(const sow_node *n);
 
 /* Descriptions for outputs: row-major, and channels-last for [N, C, H, W]. */
 sow_tensor sow_describe(sow_dtype dtype, int rank, const int64_t *shape);

@@ -37,7 +37,7 @@ static sow_status copy_backward(sow_tape *t, sow_node *n) {
     return pass_back(t, n->input[0], n->grad);
 }
 
-static const sow_op copy_op = {"contiguous", copy_forward, copy_backward};
+static const sow_op copy_op = {"contiguous", copy_forward, copy_backward, sow_reads_nothing, false};
 
 static sow_var copied(sow_tape *t, sow_var x) {
     sow_node *n = SOW_NODE(t, &copy_op, char, 1, x);
@@ -59,7 +59,7 @@ static sow_status reshape_backward(sow_tape *t, sow_node *n) {
     return pass_back(t, n->input[0], sow_reshape(n->grad, x.rank, x.shape));
 }
 
-static const sow_op reshape_op = {"reshape", NULL, reshape_backward};
+static const sow_op reshape_op = {"reshape", NULL, reshape_backward, sow_reads_nothing, false};
 
 sow_var sow_reshaped(sow_tape *t, sow_var x, int rank, const int64_t *shape) {
     x = sow_contiguous(t, x);
@@ -98,7 +98,7 @@ static sow_status permute_backward(sow_tape *t, sow_node *n) {
     return pass_back(t, n->input[0], sow_permute(n->grad, ((const permutation *)n->attributes)->back));
 }
 
-static const sow_op permute_op = {"permute", NULL, permute_backward};
+static const sow_op permute_op = {"permute", NULL, permute_backward, sow_reads_nothing, false};
 
 sow_var sow_permuted(sow_tape *t, sow_var x, const int *order) {
     sow_node *n = SOW_NODE(t, &permute_op, permutation, 1, x);
@@ -124,7 +124,7 @@ static sow_status narrow_backward(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-static const sow_op narrow_op = {"narrow", NULL, narrow_backward};
+static const sow_op narrow_op = {"narrow", NULL, narrow_backward, sow_reads_nothing, false};
 
 sow_var sow_narrow(sow_tape *t, sow_var x, int dimension, int64_t first, int64_t count) {
     sow_node *n = SOW_NODE(t, &narrow_op, narrowing, 1, x);
@@ -166,7 +166,7 @@ static sow_status concat_backward(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-static const sow_op concat_op = {"concat", concat_forward, concat_backward};
+static const sow_op concat_op = {"concat", concat_forward, concat_backward, sow_reads_nothing, false};
 
 sow_var sow_concat(sow_tape *t, const sow_var *parts, int count, int dimension) {
     sow_node *n = sow_node_new(t, &concat_op, sizeof(joining), count, count, parts);
@@ -219,7 +219,7 @@ static sow_status sum_backward(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-static const sow_op sum_op = {"sum", sum_forward, sum_backward};
+static const sow_op sum_op = {"sum", sum_forward, sum_backward, sow_reads_nothing, false};
 
 static sow_var summed(sow_tape *t, sow_var x, bool mean) {
     x = sow_gap_free(t, x);
@@ -276,7 +276,7 @@ static sow_status sum_over_backward(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-static const sow_op sum_over_op = {"sum_over", sum_over_forward, sum_over_backward};
+static const sow_op sum_over_op = {"sum_over", sum_over_forward, sum_over_backward, sow_reads_nothing, false};
 
 sow_var sow_sum_over(sow_tape *t, sow_var x, int dimension) {
     x = sow_contiguous(t, x);

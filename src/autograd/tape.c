@@ -164,6 +164,24 @@ static bool take_value(sow_tape *t, sow_node *n) {
     return n->owns_value;
 }
 
+unsigned sow_reads_nothing(const sow_node *n) {
+    (void)n;
+    return 0;
+}
+
+static unsigned reads_of(const sow_node *n) {
+    return n->op->reads ? n->op->reads(n) : ~0u;
+}
+
+/* Remembers whose memory this node's backward will read; a view's memory is that of its input. */
+static void mark_needed(sow_node *n) {
+    unsigned reads = reads_of(n);
+    for (int i = 0; i < n->inputs; i++)
+        for (sow_node *m = (reads >> i & 1) ? n->input[i] : NULL; m; m = m->owns_value || m->inputs == 0 ? NULL : m->input[0])
+            m->needed = true;
+    if (reads & SOW_READS_OUTPUT) n->needed = true;
+}
+
 sow_var sow_node_run(sow_tape *t, sow_node *n, sow_tensor output) {
     n->value = output;
     t->nodes[t->count++] = n; /* from here on reset releases what the node holds */
@@ -171,11 +189,14 @@ sow_var sow_node_run(sow_tape *t, sow_node *n, sow_tensor output) {
         n->value.data = NULL;
         return n;
     }
+    if (output.data) n->input[0]->viewed = true;
     if (output.data) n->view_offset = (char *)output.data - (char *)n->input[0]->value.data;
     else if (!take_value(t, n)) return sow_tape_fail(t, SOW_E_MEMORY);
     sow_status status = n->op->forward ? n->op->forward(t, n) : SOW_OK;
     end_call(t);
-    return status == SOW_OK ? n : sow_tape_fail(t, status);
+    if (status != SOW_OK) return sow_tape_fail(t, status);
+    if (n->needs_grad && n->op->backward) mark_needed(n);
+    return n;
 }
 
 sow_tensor sow_describe(sow_dtype dtype, int rank, const int64_t *shape) {
@@ -260,6 +281,12 @@ sow_var sow_keep(sow_var x) {
     return x;
 }
 
+void sow_done(sow_tape *t, sow_var x) {
+    if (!x || !x->owns_value || x->kept || x->viewed || x->seen || (x->needed && !x->op->cheap)) return;
+    x->revivable = x->needed;
+    release_value(t, x);
+}
+
 double sow_scalar(sow_var x) {
     return x && x->value.data ? sow_at(x->value, 0) : 0;
 }
@@ -331,8 +358,27 @@ float sow_grad_into(sow_tape *t, sow_var input, sow_tensor *grad) {
     return written ? 1 : 0;
 }
 
+/* Computes a value again that sow_done released. */
+static sow_status revive(sow_tape *t, sow_node *n) {
+    if (!n->revivable || n->value.data) return SOW_OK;
+    for (int i = 0; i < n->inputs; i++)
+        if (n->input[i]) SOW_TRY(revive(t, n->input[i]));
+    if (!take_value(t, n)) return SOW_E_MEMORY;
+    sow_status status = n->op->forward(t, n);
+    end_call(t);
+    return status;
+}
+
+static sow_status revive_what_is_read(sow_tape *t, sow_node *n) {
+    unsigned reads = reads_of(n);
+    for (int i = 0; i < n->inputs; i++)
+        if (n->input[i] && (reads >> i & 1)) SOW_TRY(revive(t, n->input[i]));
+    return reads & SOW_READS_OUTPUT ? revive(t, n) : SOW_OK;
+}
+
 static sow_status step_back(sow_tape *t, sow_node *n) {
     bool reached = n->needs_grad && n->grad_written && n->grad.data;
+    if (reached && n->op->backward) SOW_TRY(revive_what_is_read(t, n));
     if (reached && n->seen) SOW_TRY(n->seen(n->seen_user, n->value, n->grad));
     if (reached && n->op->backward) {
         sow_status status = n->op->backward(t, n);

@@ -24,6 +24,10 @@ int sow_threads(void) {
     return threads;
 }
 
+int sow_worker(void) {
+    return omp_get_thread_num();
+}
+
 int64_t sow_cells_for(int64_t items, int64_t grain) {
     int64_t cells = (items + grain - 1) / grain;
     return cells < 1 ? 1 : cells;
