@@ -56,9 +56,11 @@ double sow_beta_quantile(double p, double a, double b) {
 
 /* ---- Student's t ---- */
 
-/* P(T > t) for t >= 0, exact in the far tail too. */
+/* P(T > t) for t >= 0, exact in the far tail too; near 0 the complement, as df / (df + t^2) would lose t in 1. */
 static double t_tail(double t, double df) {
-    return 0.5 * sow_beta_cdf(df / (df + t * t), df / 2, 0.5);
+    double square = t * t;
+    if (square < df) return 0.5 - 0.5 * sow_beta_cdf(square / (df + square), 0.5, df / 2);
+    return 0.5 * sow_beta_cdf(df / (df + square), df / 2, 0.5);
 }
 
 double sow_t_cdf(double t, double df) {

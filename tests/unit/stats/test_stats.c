@@ -243,6 +243,12 @@ static void floors_are_those_of_the_specification(void **state) {
     assert_int_equal(sow_flip_floor(.25), 2);
 }
 
+static void t_keeps_its_digits_near_zero(void **state) {
+    assert_near(sow_t_cdf(1e-4, 127), .5000398157740826, 1e-15);
+    assert_near(sow_t_cdf(-1e-9, 1), .5 - 1e-9 / 3.14159265358979324, 1e-16);
+    assert_near(sow_t_p(1e-4, 127), 2 * (1 - .5000398157740826), 1e-15);
+}
+
 /* One look, N <= 16: L and U are the q-th smallest and largest of the 2^n-1 subset means, q = floor(a 2^n). */
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -381,6 +387,7 @@ int main(void) {
         cmocka_unit_test(oracle_13_failure_bounds),
         cmocka_unit_test(oracle_14_power),
         cmocka_unit_test(floors_are_those_of_the_specification),
+        cmocka_unit_test(t_keeps_its_digits_near_zero),
         cmocka_unit_test(one_look_gives_subset_means),
         cmocka_unit_test(false_rejections_stay_below_the_level),
         cmocka_unit_test(p_agrees_with_the_test_at_its_level),
