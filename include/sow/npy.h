@@ -2,6 +2,7 @@
 #ifndef SOW_NPY_H
 #define SOW_NPY_H
 
+#include "sow/file.h"
 #include "sow/tensor.h"
 
 #ifdef __cplusplus
@@ -12,6 +13,9 @@ extern "C" {
  * around; Fortran order comes as strides. The declared size is checked against the file before memory is taken. Errors:
  * SOW_E_FORMAT; SOW_E_TYPE for structured, object, text and other types. Cost: one copy. */
 sow_status sow_npy_read(sow_arena *arena, const char *path, sow_tensor *out);
+/* The same without reading: `out` views the mapped file (read-only) until sow_map_close(map). SOW_E_UNSUPPORTED: its values
+ * are big-endian or not aligned, so that only sow_npy_read takes them. Cost: one page. */
+sow_status sow_npy_map(const char *path, sow_map *map, sow_tensor *out);
 /* Writes version 1 in logical order. SOW_E_TYPE: NumPy has no BF16 and no 8-bit floats. */
 sow_status sow_npy_write(const char *path, sow_tensor tensor);
 

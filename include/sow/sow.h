@@ -17,6 +17,7 @@
 #include "sow/method.h"
 #include "sow/nn.h"
 #include "sow/npy.h"
+#include "sow/operator.h"
 #include "sow/ops.h"
 #include "sow/optim.h"
 #include "sow/prove.h"

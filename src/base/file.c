@@ -284,16 +284,33 @@ sow_status sow_list_folder(sow_arena *arena, const char *path, int64_t limit, ch
 
 /* ---- SHA-256 ---- */
 
-void sow_sha256(const void *data, size_t size, char hex[65]) {
-    unsigned char digest[32] = {0};
-    EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL);
+static void hexadecimal(const unsigned char digest[32], char hex[65]) {
     for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 }
 
+void sow_sha256(const void *data, size_t size, char hex[65]) {
+    unsigned char digest[32] = {0};
+    EVP_Digest(data, size, digest, NULL, EVP_sha256(), NULL);
+    hexadecimal(digest, hex);
+}
+
+/* In pieces, each forgotten once it was read: a file may be larger than what should be resident. */
 sow_status sow_sha256_file(const char *path, char hex[65]) {
+    static const size_t piece = 16 << 20;
+    unsigned char digest[32] = {0};
     sow_map map;
     SOW_TRY(sow_map_open(path, &map));
-    sow_sha256(map.data ? (const void *)map.data : "", map.size, hex);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool done = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+    for (size_t at = 0; done && at < map.size; at += piece) {
+        size_t size = map.size - at < piece ? map.size - at : piece;
+        done = EVP_DigestUpdate(context, map.data + at, size);
+        madvise((void *)(uintptr_t)(map.data + at), size, MADV_DONTNEED);
+    }
+    done = done && EVP_DigestFinal_ex(context, digest, NULL);
+    EVP_MD_CTX_free(context);
     sow_map_close(&map);
+    if (!done) return sow_fail(SOW_E_MEMORY, "%s: out of memory for its SHA-256", path);
+    hexadecimal(digest, hex);
     return SOW_OK;
 }

@@ -171,16 +171,22 @@ static sow_tensor describe(void *values, const header *h) {
     return sow_permute(sow_tensor_of(values, h->dtype, h->rank, reversed), order);
 }
 
+/* Header, and the number of bytes behind it, which must be able to be there. */
+static sow_status begin(sow_source *source, header *h, int64_t *count, int64_t *bytes) {
+    SOW_TRY(read_header(source, h));
+    sow_status status = sow_shape_count(h->rank, h->shape, count);
+    if (status == SOW_OK) status = sow_multiply(*count, (int64_t)sow_dtype_size(h->dtype), bytes);
+    if (status != SOW_OK) return sow_fail_in(SOW_E_FORMAT, "%s: declared shape", source->place);
+    if ((uint64_t)*bytes > sow_source_bound(source))
+        return sow_fail(SOW_E_FORMAT, "%s: declares %" PRId64 " bytes of values, at most %" PRIu64 " can be there (truncated?)", source->place, *bytes,
+                        sow_source_bound(source));
+    return SOW_OK;
+}
+
 sow_status sow_npy_read_source(sow_arena *arena, sow_source *source, sow_tensor *out) {
     header h;
     int64_t count, bytes;
-    SOW_TRY(read_header(source, &h));
-    sow_status status = sow_shape_count(h.rank, h.shape, &count);
-    if (status == SOW_OK) status = sow_multiply(count, (int64_t)sow_dtype_size(h.dtype), &bytes);
-    if (status != SOW_OK) return sow_fail_in(SOW_E_FORMAT, "%s: declared shape", source->place);
-    if ((uint64_t)bytes > sow_source_bound(source))
-        return sow_fail(SOW_E_FORMAT, "%s: declares %" PRId64 " bytes of values, at most %" PRIu64 " can be there (truncated?)", source->place, bytes,
-                        sow_source_bound(source));
+    SOW_TRY(begin(source, &h, &count, &bytes));
     void *values = sow_arena_take_raw(arena, (size_t)bytes, 1);
     if (!values) return SOW_E_MEMORY;
     SOW_TRY(sow_source_need(source, values, (size_t)bytes, "values"));
@@ -188,6 +194,31 @@ sow_status sow_npy_read_source(sow_arena *arena, sow_source *source, sow_tensor 
     if (h.big_endian) sow_reverse_bytes(values, h.dtype == SOW_C64 ? 2 * count : count, h.dtype == SOW_C64 ? 4 : sow_dtype_size(h.dtype));
     *out = describe(values, &h);
     return SOW_OK;
+}
+
+/* The values where they lie in the map. */
+static sow_status view(const char *path, const sow_map *map, sow_tensor *out) {
+    sow_source source;
+    header h = {0};
+    int64_t count, bytes = 0;
+    SOW_TRY(sow_source_begin(&source, path, map->data, map->size, SOW_PLAIN));
+    sow_status status = begin(&source, &h, &count, &bytes);
+    size_t at = source.used, size = sow_dtype_size(h.dtype);
+    sow_source_end(&source);
+    SOW_TRY(status);
+    if (map->size - at != (size_t)bytes)
+        return sow_fail(SOW_E_FORMAT, "%s: %zu bytes behind the header, its shape takes %" PRId64, path, map->size - at, bytes);
+    if (h.big_endian && size > 1) return sow_fail(SOW_E_UNSUPPORTED, "%s: big-endian values cannot be used where they lie", path);
+    if (at % (h.dtype == SOW_C64 ? 4 : size)) return sow_fail(SOW_E_UNSUPPORTED, "%s: its values are not aligned in the file", path);
+    *out = describe((void *)(uintptr_t)(map->data + at), &h);
+    return SOW_OK;
+}
+
+sow_status sow_npy_map(const char *path, sow_map *map, sow_tensor *out) {
+    SOW_TRY(sow_map_open(path, map));
+    sow_status status = view(path, map, out);
+    if (status != SOW_OK) sow_map_close(map);
+    return status;
 }
 
 sow_status sow_npy_read(sow_arena *arena, const char *path, sow_tensor *out) {
