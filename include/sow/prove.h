@@ -4,6 +4,7 @@
 
 #include "sow/run.h"
 #include "sow/stats.h"
+#include "sow/study.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,13 +24,23 @@ typedef enum sow_score_at {
     SOW_AT_REACH,        /* reach:V: the first step as good as V; never: steps + 1 */
 } sow_score_at;
 
+/* A score of a curve. "Best" of a metric is its largest value; where `falling`, its smallest. */
 typedef struct sow_metric {
     const char *name;
-    bool minimise; /* a smaller score is better (always so for reach) */
+    bool falling;  /* smaller values of `name` are better */
+    bool minimise; /* a smaller score is better: as falling, but always so for reach */
     sow_score_at at;
     double number;     /* K, F or V */
     const char *other; /* NAME */
+    bool other_falling;
 } sow_metric;
+
+/* A clause of "criterion" (2.6), judged as those of studies are; clause.metric is "NAME at AT". */
+typedef struct sow_plan_clause {
+    struct sow_clause clause;
+    sow_metric metric;
+    int arm, against; /* against -1: none */
+} sow_plan_clause;
 
 typedef struct sow_plan_arm {
     const char *name;
@@ -72,22 +83,31 @@ typedef struct sow_plan {
     } failure;
     sow_limits limits;
     int slots, threads;
-    const char *const *devices;            /* NULL-terminated: CUDA_VISIBLE_DEVICES by slot */
-    const struct sow_plan_clause *clauses; /* "criterion" */
+    const char *const *devices;     /* NULL-terminated: CUDA_VISIBLE_DEVICES by slot */
+    const sow_plan_clause *clauses; /* "criterion" */
     int clause_count;
-    const char *json; /* resolved, keys sorted, with input hashes, without name, workers, limits: the identity */
+    const char *identity; /* JSON: resolved, keys sorted, with input hashes, without name, workers, limits */
+    const char *document; /* the whole resolved plan as a file, with the input hashes */
 } sow_plan;
 
 /* Reads and checks a plan file: every key, type, range, placeholder and named file. In the arena. SOW_E_ARGUMENT with
- * "plan.json: seeds.max: found 0, expected an integer from 1 to 128", the nearest known key for an unknown one. */
+ * "plan.json: seeds.max: found 0, expected an integer from 1 to 128", the nearest known key for an unknown one. Paths
+ * in it are taken from the current folder. Cost: every start and mask file is read once for its hash. */
 sow_status sow_plan_read(sow_arena *arena, const char *path, sow_plan **out);
-/* The same from text; relative paths are taken from the current folder. */
+/* The same from text; `path` is only for messages. */
 sow_status sow_plan_parse(sow_arena *arena, const char *text, const char *path, sow_plan **out);
+/* Reads the document that a run keeps in its folder: the files it names may be gone. */
+sow_status sow_plan_reread(sow_arena *arena, const char *path, sow_plan **out);
+/* The value that {seed} takes: base + index. Seeds that confirm a winner and those of a pilot are never the race's. */
+enum { SOW_CONFIRM_SEED = 1 << 20, SOW_PILOT_SEED = 1 << 21 };
+uint64_t sow_plan_seed(const sow_plan *plan, int index);
 
-/* The score of a curve (records by metric and step), in the metric's units. SOW_E_TRAINER: it was never printed (the
- * message lists what was). */
+/* The score of a curve (records by metric and step), in the metric's units, and the step it was taken at. SOW_E_TRAINER:
+ * it was never printed (the message lists what was). */
 sow_status sow_score_of(const sow_metric *metric, int64_t steps, const sow_record *records, int64_t count,
-                        double *score);
+                        double *score, int64_t *step);
+/* The value of a metric at a step, or the last before it; NaN: none. */
+double sow_value_at(const char *metric, int64_t step, const sow_record *records, int64_t count);
 
 /* ---- decisions: a pure function of the rules and of the scores so far ---- */
 
@@ -110,18 +130,39 @@ typedef struct sow_decision {
     const char *what, *detail; /* "dropped", "confirmed", "not confirmed", "stopped" */
 } sow_decision;
 
+/* What is known so far. values: [arms][seeds.last], in the metric's units, read only where `ended` says so. */
+typedef enum sow_end_of_cell { SOW_OPEN, SOW_SCORED, SOW_BAD } sow_end_of_cell; /* BAD: failed or diverged for good */
+typedef struct sow_scores {
+    const double *values;
+    const unsigned char *ended; /* sow_end_of_cell, the same shape */
+    const bool *absent;         /* [arms]: arms that did not come through the rungs of halving; NULL: none */
+} sow_scores;
+
+typedef struct sow_judgement {
+    int looked;              /* seeds of the last whole look, 0: none */
+    bool over;               /* nothing is left to decide, or n = N */
+    int leader;              /* best mean among live arms at that look; -1: none yet */
+    sow_standing *standings; /* [arms] */
+    sow_decision *decisions; /* in the order in which they fell */
+    int decision_count;
+} sow_judgement;
+
 /* Judges races under one plan: sign rows and work space are made once. Not thread-safe. */
 typedef struct sow_judge sow_judge;
 sow_status sow_judge_new(const sow_plan *plan, sow_judge **out);
 void sow_judge_free(sow_judge *judge);
 
-/* scores: [arms][seeds.last], in the metric's units; NaN where a cell has none. bad: the same shape, 1 where a cell
- * failed or diverged for good, 0 else. Takes every look that is whole (all live arms have a score or are bad) in
- * order. standings: [arms]. *looked: seeds of the last whole look, 0: none. *over: nothing is left to decide, or
- * n = N. decisions: grows in the arena, in the order in which they fall. */
-sow_status sow_judge_race(sow_judge *judge, sow_arena *arena, const double *scores, const unsigned char *bad,
-                          sow_standing *standings, int *looked, bool *over, sow_decision **decisions,
-                          int *decision_count);
+/* Takes every look that is whole (each live arm has an end at each of its seeds) in order, as the race rule and the
+ * test say. A pure function of plan and scores: a look is judged the same whatever has arrived beyond it. `shown`:
+ * intervals, p values and seeds needed too, which cost some hundred times the decisions. Everything in the arena. */
+sow_status sow_judge_race(sow_judge *judge, sow_arena *arena, const sow_scores *scores, bool shown, sow_judgement *out);
+
+/* Successive halving: which of `arms` go on after a rung. means: [arms], larger is better, NaN: out already or no score.
+ * Keeps max(1, floor(k / eta)) of the k still in (ties: plan order) and always the reference. */
+void sow_halve(const double *means, int arms, int reference, int eta, bool *on);
+
+/* Fresh seeds for a winner: one look at all n differences, one arm (m = 1). */
+sow_status sow_judge_confirm(sow_judge *judge, const double *d, int n, sow_standing *out);
 
 /* ---- running ---- */
 

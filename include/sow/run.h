@@ -22,6 +22,8 @@ typedef struct sow_variable {
 /* Replaces {name} by the single-quoted value, {{ by a brace; SOW_E_ARGUMENT names an unknown placeholder and the
  * nearest known one. In the arena. */
 sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable *variables, int count, char **out);
+/* The same without quotes, for paths. */
+sow_status sow_expand_path(sow_arena *arena, const char *path, const sow_variable *variables, int count, char **out);
 
 typedef struct sow_limits {
     double start_seconds;  /* to the first line, 600 */

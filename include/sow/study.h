@@ -17,7 +17,8 @@ typedef enum sow_statistic {
     SOW_MEDIAN_DIFFERENCE,
     SOW_RATIO_OF_MEANS,
     SOW_WINS,
-    SOW_LEAST_DIFFERENCE
+    SOW_LEAST_DIFFERENCE,
+    SOW_P_VALUE /* two-sided: the sign-flip test's at one look, below 6 seeds the paired t's */
 } sow_statistic;
 typedef struct sow_clause {
     const char *says;                   /* in words, for the report: "ticket stops earlier than reinit at round 7" */
@@ -25,6 +26,8 @@ typedef struct sow_clause {
     sow_statistic statistic;
     bool at_least; /* holds when statistic >= value, else when <= value */
     double value;
+    bool within; /* holds when value <= statistic <= high; at_least is not read */
+    double high;
 } sow_clause;
 
 /* One number of one seed. */

@@ -62,7 +62,17 @@ static sow_status at_brace(sow_arena *arena, const char *text, const sow_variabl
     return *variable ? SOW_OK : unknown(arena, variables, count, text + 1, end - 1);
 }
 
-sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable *variables, int count, char **out) {
+static size_t length_of(const sow_variable *variable, bool quoted) {
+    if (!variable) return 1;
+    return quoted ? quoted_length(variable->value) : strlen(variable->value);
+}
+
+static char *put(char *to, const char *value, bool quoted) {
+    return quoted ? put_quoted(to, value) : stpcpy(to, value);
+}
+
+static sow_status expand(sow_arena *arena, const char *command, const sow_variable *variables, int count, bool quoted,
+                         char **out) {
     const sow_variable *variable;
     char *to = NULL;
     size_t size = 1, length;
@@ -71,12 +81,20 @@ sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable 
             variable = NULL, length = 1;
             bool shells_own = at > command && at[-1] == '$'; /* ${name} */
             if (*at == '{' && !shells_own) SOW_TRY(at_brace(arena, at, variables, count, &variable, &length));
-            if (!writing) size += variable ? quoted_length(variable->value) : 1;
-            else if (variable) to = put_quoted(to, variable->value);
+            if (!writing) size += length_of(variable, quoted);
+            else if (variable) to = put(to, variable->value, quoted);
             else *to++ = *at;
         }
         if (!writing) SOW_TRY(SOW_NEW(arena, to, size));
         if (!writing) *out = to;
     }
     return SOW_OK;
+}
+
+sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable *variables, int count, char **out) {
+    return expand(arena, command, variables, count, true, out);
+}
+
+sow_status sow_expand_path(sow_arena *arena, const char *path, const sow_variable *variables, int count, char **out) {
+    return expand(arena, path, variables, count, false, out);
 }
