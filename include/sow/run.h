@@ -54,7 +54,7 @@ typedef struct sow_cell {
     int need_count;
     int64_t steps; /* of the whole training, for the progress bar only; 0: unknown */
     void *user;    /* the caller's own */
-    bool unwanted; /* set by `ended` */
+    bool unwanted; /* set by `ended`, for good */
     /* filled in, for cells that were done before too */
     sow_cell_state state;
     int attempt;
@@ -81,14 +81,16 @@ typedef struct sow_runner {
     /* After each line of records: true when the cell has gone far enough. It is stopped, counts as exit status 0 and
      * keeps the records up to this line and no later ones. May be NULL. */
     bool (*enough)(void *user, const sow_cell *cell, int64_t step);
-    /* After each cell that has ended (those that an earlier run ended too, first), in the transaction of its end: may
-     * set `unwanted` of any cells. These do not start; if they run they are stopped; if they are done they become
-     * SOW_CELL_STOPPED without a score, so that the store is the same for any slots and order. May be NULL. */
+    /* After each cell that is done, diverged or failed for good (those of an earlier run too, first, in the list's
+     * order), in the transaction of its end: may set `unwanted` of any cells. These, and those that need them, do not
+     * start; if they run they are stopped; if they have ended they become SOW_CELL_STOPPED without score or curve, so
+     * that the store is the same for any slots and order. It is not called for stopped cells. May be NULL. */
     sow_status (*ended)(void *user, const sow_cell *cell);
     void *user;
     int slots;         /* cells side by side; 0: cores / threads */
     int threads;       /* per cell, 1 */
-    int retries;       /* of failed cells, 0 */
+    int retries;       /* of failed cells, 0; attempts that an interruption or a lost machine ended do not count */
+    bool keep_failed;  /* cells that an earlier run left as failed stay so; else they begin anew, retries and all */
     sow_limits limits; /* what is 0 takes the default */
     const char *const
         *devices;     /* NULL-terminated; CUDA_VISIBLE_DEVICES of slot i is devices[i mod count]; NULL: as is */
@@ -135,21 +137,33 @@ sow_status sow_store_decision(sow_store *store, int n, int arm, const char *what
 
 /* ---- reading a store, also while another process writes ---- */
 
-/* Opens for reading only, without the lock. SOW_E_IO: there is none. Close it as any. */
+/* Opens for reading only, without the lock: the plan and rows as they are at this moment, whatever is written
+ * meanwhile. Curves of done cells are read as ever. SOW_E_IO: there is none. SOW_E_FORMAT: no store of ours, or made
+ * by a newer version. Close it soon, as any: the writer's log grows meanwhile. */
 sow_status sow_store_view(const char *folder, sow_store **out);
 /* The resolved plan's JSON text. Lives as long as the store. */
 const char *sow_store_plan(const sow_store *store);
 typedef struct sow_cell_row {
     const char *stage;
-    int arm, attempt;
+    int arm, attempt; /* attempt 0: none has begun */
     uint64_t seed;
     sow_cell_state state;
     double score, test, seconds; /* NaN: none */
     int64_t steps;               /* -1: none */
+    /* of the last attempt */
+    int rank;
+    double started, ended;  /* seconds since 1970 by the clock on the wall, NaN: not yet */
+    const char *outcome;    /* "done", "diverged", "exit", "signal", "stopped", "lost" ...; NULL: none yet */
+    const char *last_lines; /* why it failed or diverged, and its last lines; NULL: it did not */
 } sow_cell_row;
-/* All cells, verdicts and decisions, in the store's order. In the arena. */
+typedef struct sow_decision_row {
+    int n, arm;
+    const char *what, *detail;
+} sow_decision_row;
+/* All cells, verdicts and decisions, in the store's order. In the arena. Of a view all are of one moment. */
 sow_status sow_store_cells(sow_store *store, sow_arena *arena, sow_cell_row **rows, int64_t *count);
 sow_status sow_store_verdicts(sow_store *store, sow_arena *arena, sow_verdict **rows, int64_t *count);
+sow_status sow_store_decisions(sow_store *store, sow_arena *arena, sow_decision_row **rows, int64_t *count);
 
 /* ---- more than one machine: Open MPI ---- */
 

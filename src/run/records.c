@@ -117,6 +117,7 @@ static sow_status take_record(sow_reader *reader) {
     else {
         reader->steps = json_integer_value(step);
         status = take_numbers(reader, object, reader->steps);
+        if (status == SOW_OK && reader->enough) reader->full = reader->enough(reader->user, reader->steps);
     }
     json_decref(object);
     return status;
@@ -138,8 +139,8 @@ static sow_status end_line(sow_reader *reader, bool newline) {
 }
 
 sow_status sow_reader_feed(sow_reader *reader, const char *data, size_t size) {
-    if (size == 0) return reader->used ? end_line(reader, false) : SOW_OK;
-    while (size > 0) {
+    if (size == 0 && !reader->full) return reader->used ? end_line(reader, false) : SOW_OK;
+    while (size > 0 && !reader->full) {
         const char *newline = memchr(data, '\n', size);
         size_t part = newline ? (size_t)(newline - data) : size, room = SOW_LINE_LIMIT - reader->used;
         memcpy(reader->line + reader->used, data, part < room ? part : room);

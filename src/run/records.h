@@ -12,6 +12,8 @@ typedef struct sow_reader {
     const char *who; /* the cell, for messages */
     /* Each number of each record, in the order of the line; the metric's name is valid during the call. */
     sow_status (*record)(void *user, const sow_record *record);
+    /* After the numbers of a line: true when no later ones are wanted. May be NULL. */
+    bool (*enough)(void *user, int64_t step);
     /* Each line that is no record, with its newline. */
     void (*log)(void *user, const char *text, size_t size);
     void *user;
@@ -19,6 +21,7 @@ typedef struct sow_reader {
     char *line; /* SOW_LINE_LIMIT + 1 bytes, from sow_reader_open */
     size_t used;
     bool too_long;        /* skipping the rest of a long line */
+    bool full;            /* it was enough: the rest is not read */
     int64_t lines, steps; /* lines seen; greatest step so far, -1 before the first */
     int bad;
 } sow_reader;

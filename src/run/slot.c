@@ -16,8 +16,8 @@ enum { READ_AT_ONCE = 65536, READS = 4, LOG_LIMIT = 16 << 20, TAIL = 2048, TAIL_
 static const double drain_seconds = 1; /* a process that fled the supervisor may hold the pipe: no longer than this */
 
 const char *sow_end_name(sow_end end) {
-    static const char *const names[] = {"done",       "exit",        "signal",    "diverged", "contract",
-                                        "start time", "silent time", "cell time", "stopped",  "lost"};
+    static const char *const names[] = {"done",       "exit",        "signal",    "done",    "diverged", "contract",
+                                        "start time", "silent time", "cell time", "stopped", "lost"};
     return names[end];
 }
 
@@ -40,6 +40,13 @@ static sow_status take_record(void *user, const sow_record *record) {
     return slot->record(slot->owner, slot, record);
 }
 
+static bool take_line(void *user, int64_t step) {
+    sow_slot *slot = user;
+    if (!slot->enough(slot->owner, slot, step)) return false;
+    sow_slot_stop(slot, SOW_END_ENOUGH, "went far enough");
+    return true;
+}
+
 /* Lines that are no records go where standard error goes, up to a limit. */
 static void take_log(void *user, const char *text, size_t size) {
     sow_slot *slot = user;
@@ -59,10 +66,12 @@ sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch
     slot->end = SOW_END_NONE;
     slot->reason[0] = 0;
     slot->log_size = 0;
+    slot->limits = launch->limits;
     slot->kill_at = slot->gone_at = 0;
     snprintf(slot->who, sizeof slot->who, "%.100s, seed %llu, arm %d", cell->stage, (unsigned long long)cell->seed,
              cell->arm);
-    slot->reader = (sow_reader){.who = slot->who, .record = take_record, .log = take_log, .user = slot};
+    slot->reader = (sow_reader){
+        .who = slot->who, .record = take_record, .enough = take_line, .log = take_log, .user = slot};
     SOW_TRY(open_log(slot, cell));
     SOW_TRY(sow_reader_open(&slot->reader));
     slot->started = slot->last_line = sow_seconds();
@@ -72,28 +81,28 @@ sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch
 
 /* ---- stop ---- */
 
-void sow_slot_stop(sow_slot *slot, const sow_limits *limits, sow_end why, const char *format, ...) {
+void sow_slot_stop(sow_slot *slot, sow_end why, const char *format, ...) {
     if (slot->end != SOW_END_NONE || (why == SOW_END_STOPPED && slot->trainer.ended)) return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(slot->reason, sizeof slot->reason, format, arguments);
     va_end(arguments);
     slot->end = why;
-    slot->kill_at = sow_seconds() + limits->grace_seconds;
+    slot->kill_at = sow_seconds() + slot->limits->grace_seconds;
     sow_trainer_signal(&slot->trainer, 'T');
 }
 
 /* What the reader says about a line: a run that diverged or breaks the contract is stopped, our own failures go up. */
-static sow_status judge(sow_slot *slot, const sow_limits *limits, sow_status status) {
-    if (status == SOW_E_NUMBER) sow_slot_stop(slot, limits, SOW_END_DIVERGED, "%s", sow_message());
-    else if (status == SOW_E_TRAINER) sow_slot_stop(slot, limits, SOW_END_CONTRACT, "%s", sow_message());
+static sow_status judge(sow_slot *slot, sow_status status) {
+    if (status == SOW_E_NUMBER) sow_slot_stop(slot, SOW_END_DIVERGED, "%s", sow_message());
+    else if (status == SOW_E_TRAINER) sow_slot_stop(slot, SOW_END_CONTRACT, "%s", sow_message());
     else return status;
     return SOW_OK;
 }
 
 /* ---- while it runs ---- */
 
-static sow_status read_output(sow_slot *slot, const sow_limits *limits) {
+static sow_status read_output(sow_slot *slot) {
     char buffer[READ_AT_ONCE];
     for (int i = 0; i < READS && slot->trainer.output >= 0; i++) {
         ssize_t size = read(slot->trainer.output, buffer, sizeof buffer);
@@ -104,33 +113,32 @@ static sow_status read_output(sow_slot *slot, const sow_limits *limits) {
             slot->trainer.output = -1;
         } else if (slot->end == SOW_END_NONE) {
             int64_t lines = slot->reader.lines;
-            SOW_TRY(judge(slot, limits, sow_reader_feed(&slot->reader, buffer, (size_t)size)));
+            SOW_TRY(judge(slot, sow_reader_feed(&slot->reader, buffer, (size_t)size)));
             if (slot->reader.lines > lines) slot->last_line = sow_seconds();
         }
     }
     return SOW_OK;
 }
 
-static void check_limits(sow_slot *slot, const sow_limits *limits, double now) {
+static void check_limits(sow_slot *slot, double now) {
+    const sow_limits *limits = slot->limits;
     if (slot->trainer.ended || slot->end != SOW_END_NONE) return;
     bool heard = slot->reader.lines > 0;
     if (now - slot->started > limits->cell_seconds)
-        sow_slot_stop(slot, limits, SOW_END_CELL_TIME, "ran longer than %g s, the limit of a cell",
-                      limits->cell_seconds);
+        sow_slot_stop(slot, SOW_END_CELL_TIME, "ran longer than %g s, the limit of a cell", limits->cell_seconds);
     else if (!heard && now - slot->started > limits->start_seconds)
-        sow_slot_stop(slot, limits, SOW_END_START_TIME, "printed no line on standard output within %g s of its start",
+        sow_slot_stop(slot, SOW_END_START_TIME, "printed no line on standard output within %g s of its start",
                       limits->start_seconds);
     else if (heard && now - slot->last_line > limits->silent_seconds)
-        sow_slot_stop(slot, limits, SOW_END_SILENT_TIME, "printed no line on standard output for %g s",
-                      limits->silent_seconds);
+        sow_slot_stop(slot, SOW_END_SILENT_TIME, "printed no line on standard output for %g s", limits->silent_seconds);
 }
 
-sow_status sow_slot_serve(sow_slot *slot, const sow_limits *limits) {
+sow_status sow_slot_serve(sow_slot *slot) {
     if (!slot->trainer.gone) SOW_TRY(sow_trainer_hear(&slot->trainer));
-    SOW_TRY(read_output(slot, limits));
+    SOW_TRY(read_output(slot));
     double now = sow_seconds();
     if (slot->trainer.gone && !slot->gone_at) slot->gone_at = now;
-    check_limits(slot, limits, now);
+    check_limits(slot, now);
     if (slot->kill_at && now >= slot->kill_at) {
         sow_trainer_signal(&slot->trainer, 'K');
         slot->kill_at = now + 3600; /* once is enough */
@@ -138,7 +146,8 @@ sow_status sow_slot_serve(sow_slot *slot, const sow_limits *limits) {
     return SOW_OK;
 }
 
-double sow_slot_patience(const sow_slot *slot, const sow_limits *limits) {
+double sow_slot_patience(const sow_slot *slot) {
+    const sow_limits *limits = slot->limits;
     double now = sow_seconds(), until = slot->started + limits->cell_seconds;
     double line = slot->reader.lines ? slot->last_line + limits->silent_seconds : slot->started + limits->start_seconds;
     if (line < until) until = line;
@@ -175,8 +184,7 @@ static sow_status conclude(sow_slot *slot, int *code) {
 sow_status sow_slot_conclude(sow_slot *slot, int *code) {
     *code = 0;
     if (slot->end == SOW_END_NONE) {
-        sow_limits none = {0};
-        SOW_TRY(judge(slot, &none, sow_reader_feed(&slot->reader, NULL, 0)));
+        SOW_TRY(judge(slot, sow_reader_feed(&slot->reader, NULL, 0)));
     }
     return conclude(slot, code);
 }

@@ -12,6 +12,7 @@ typedef enum sow_end {
     SOW_END_NONE,
     SOW_END_EXIT,
     SOW_END_SIGNAL,
+    SOW_END_ENOUGH, /* as good as exit status 0 */
     SOW_END_DIVERGED,
     SOW_END_CONTRACT,
     SOW_END_START_TIME,
@@ -24,7 +25,9 @@ typedef enum sow_end {
 typedef struct sow_slot {
     int cell;                                                                           /* index, -1: free */
     sow_status (*record)(void *owner, struct sow_slot *slot, const sow_record *record); /* each record, as it arrives */
+    bool (*enough)(void *owner, struct sow_slot *slot, int64_t step); /* after each line of them: true stops it */
     void *owner;
+    const sow_limits *limits;
     char who[160]; /* the cell in words */
     sow_trainer trainer;
     sow_reader reader;
@@ -42,16 +45,15 @@ typedef struct sow_launch {
     int lock;
 } sow_launch;
 
-/* Opens the log, starts the trainer. `record` and `owner` must be set. */
+/* Opens the log, starts the trainer. `record`, `enough` and `owner` must be set. */
 sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch *launch);
 /* Takes what has arrived, and stops the trainer where its limits or its contract are broken. Fails only where we
  * fail. */
-sow_status sow_slot_serve(sow_slot *slot, const sow_limits *limits);
+sow_status sow_slot_serve(sow_slot *slot);
 /* Seconds until something is due without any event. */
-double sow_slot_patience(const sow_slot *slot, const sow_limits *limits);
+double sow_slot_patience(const sow_slot *slot);
 /* SIGTERM now, SIGKILL after the grace time; the first reason counts. */
-void sow_slot_stop(sow_slot *slot, const sow_limits *limits, sow_end why, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void sow_slot_stop(sow_slot *slot, sow_end why, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Nothing of the trainer is left, and its output has been read. */
 bool sow_slot_over(const sow_slot *slot);
 /* What came of it: settles `end` and `reason`. Exit status 0 gives SOW_END_EXIT with code 0. */

@@ -14,8 +14,10 @@ void sow_store_rollback(sow_store *store);
 
 /* The cell's row: made as pending if it is not there; state, attempt and seconds are read into the cell. */
 sow_status sow_store_cell(sow_store *store, sow_cell *cell, int64_t *row);
-/* A new attempt begins: the cell is running. */
-sow_status sow_store_started(sow_store *store, int64_t row, int attempt);
+/* Attempts that failed by themselves: not those cut short from outside. */
+sow_status sow_store_failures(sow_store *store, int64_t row, int *count);
+/* A new attempt begins on this rank: the cell is running. */
+sow_status sow_store_started(sow_store *store, int64_t row, int attempt, int rank);
 
 typedef struct sow_ending {
     sow_cell_state state;
@@ -28,6 +30,9 @@ typedef struct sow_ending {
 sow_status sow_store_ended(sow_store *store, int64_t row, int attempt, const sow_ending *ending);
 /* A cell that cannot run since one it needs failed. */
 sow_status sow_store_blocked(sow_store *store, int64_t row);
+
+/* A cell that nobody wants any more: stopped, without score or curve. */
+sow_status sow_store_dropped(sow_store *store, int64_t row);
 
 sow_status sow_store_value(sow_store *store, int64_t row, int attempt, const sow_record *record);
 

@@ -55,7 +55,7 @@ sow_status sow_supervisor_path(sow_arena *arena, const char **path) {
 
 /* ---- environment ---- */
 
-static bool removed(const char *variable) {
+static bool removed(const char *variable, const char *device) {
     static const char *const ours[] = {"OMP_NUM_THREADS=",
                                        "OPENBLAS_NUM_THREADS=",
                                        "MKL_NUM_THREADS=",
@@ -64,24 +64,26 @@ static bool removed(const char *variable) {
                                        "CUBLAS_WORKSPACE_CONFIG=",
                                        "OMPI_",
                                        "PMIX_" /* MPI children would join our job */};
+    if (device && !strncmp(variable, "CUDA_VISIBLE_DEVICES=", sizeof "CUDA_VISIBLE_DEVICES")) return true;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (!strncmp(variable, ours[i], strlen(ours[i]))) return true;
     return false;
 }
 
-sow_status sow_trainer_environment(sow_arena *arena, int threads, char ***environment) {
+sow_status sow_trainer_environment(sow_arena *arena, int threads, const char *device, char ***environment) {
     static const char *const counts[] = {"OMP", "OPENBLAS", "MKL", "RAYON"};
     int count = 0;
     while (environ[count]) count++;
     char **list;
-    SOW_TRY(SOW_NEW(arena, list, count + 8));
+    SOW_TRY(SOW_NEW(arena, list, count + 9));
     int n = 0;
     for (int i = 0; i < count; i++)
-        if (!removed(environ[i]) && !(list[n++] = sow_arena_copy(arena, environ[i]))) return SOW_E_MEMORY;
+        if (!removed(environ[i], device) && !(list[n++] = sow_arena_copy(arena, environ[i]))) return SOW_E_MEMORY;
     for (int i = 0; i < 4; i++)
         if (!(list[n++] = sow_arena_format(arena, "%s_NUM_THREADS=%d", counts[i], threads))) return SOW_E_MEMORY;
     if (!(list[n++] = sow_arena_copy(arena, "PYTHONUNBUFFERED=1"))) return SOW_E_MEMORY; /* else lines arrive late */
     if (!(list[n++] = sow_arena_copy(arena, "CUBLAS_WORKSPACE_CONFIG=:4096:8"))) return SOW_E_MEMORY;
+    if (device && !(list[n++] = sow_arena_format(arena, "CUDA_VISIBLE_DEVICES=%s", device))) return SOW_E_MEMORY;
     *environment = list;
     return SOW_OK;
 }

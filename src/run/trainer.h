@@ -10,8 +10,9 @@
 /* Path of sow-supervisor: $SOW_SUPERVISOR, beside this program or library, or in ../libexec/sow. In the arena. */
 sow_status sow_supervisor_path(sow_arena *arena, const char **path);
 
-/* This process's environment as trainers get it: thread counts and unbuffered output added, MPI's variables removed. */
-sow_status sow_trainer_environment(sow_arena *arena, int threads, char ***environment);
+/* This process's environment as trainers get it: thread counts and unbuffered output added, MPI's variables removed;
+ * CUDA_VISIBLE_DEVICES is `device` unless that is NULL. */
+sow_status sow_trainer_environment(sow_arena *arena, int threads, const char *device, char ***environment);
 
 typedef struct sow_trainer {
     pid_t supervisor, group; /* group 0: not yet known */
