@@ -30,12 +30,13 @@ typedef struct sow_series {
     const double *x, *y, *x2, *y2;
     const char *const *labels; /* written beside the points or segments' first ends; NULL: none */
     int64_t count;
+    bool faint; /* thin and pale: single seeds behind their mean */
 } sow_series;
 
 typedef struct sow_axis {
     const char *label; /* with the unit in brackets */
     bool log, hidden;
-    const char *const *categories; /* category i stands at i; NULL: numbers */
+    const char *const *categories; /* category i stands at i, on the y axis from the top down; NULL: numbers */
     int category_count;
 } sow_axis;
 
