@@ -50,22 +50,26 @@ typedef struct sow_init {
     int64_t groups;           /* dirac: of the convolution; 0 means 1 */
 } sow_init;
 
+/* The scheme with the parameters of torch.nn.init (TensorFlow's for variance scaling). */
 sow_init sow_init_defaults(sow_scheme scheme);
-/* "kaiming-uniform", "xavier-normal", "torch-default" ... and back, where torch's spelling (kaiming_uniform_,
- * trunc_normal_) and he-, glorot- are known too; SOW_E_ARGUMENT with the nearest name. */
+/* "kaiming-uniform", "xavier-normal", "torch-default" ... */
 const char *sow_scheme_name(sow_scheme scheme);
+/* The way back, where torch's spelling (kaiming_uniform_, trunc_normal_) and he-, glorot- are known too;
+ * SOW_E_ARGUMENT with the nearest name. */
 sow_status sow_scheme_parse(const char *name, sow_scheme *out);
-/* Sets one parameter from text: ("sd", "0.02"), ("mode", "fan_out"). SOW_E_ARGUMENT for one that the scheme does not have, and for
- * numbers that are not finite. */
+/* Sets one parameter from text: ("sd", "0.02"), ("mode", "fan_out"). SOW_E_ARGUMENT for one that the scheme does not
+ * have, and for numbers that are not finite. */
 sow_status sow_init_set(sow_init *init, const char *parameter, const char *value);
 /* "normal:mean=0,sd=0.02": a scheme with the parameters that differ from its defaults. Errors as sow_init_set. */
 sow_status sow_init_parse(const char *text, sow_init *out);
-/* The way back, into the caller's buffer; returns it. */
 enum { SOW_INIT_TEXT = 320 };
+/* The text that sow_init_parse reads back the same, into the caller's buffer; returns it. */
 char *sow_init_text(const sow_init *init, char text[SOW_INIT_TEXT]);
-/* torch.nn.init.calculate_gain: linear, conv*, sigmoid, tanh, relu, leaky_relu, selu. */
+/* torch.nn.init.calculate_gain: linear, conv*, sigmoid, tanh, relu, leaky_relu (`parameter` is its slope), selu.
+ * SOW_E_ARGUMENT with the nearest name for another. */
 sow_status sow_gain(const char *nonlinearity, double parameter, double *out);
-/* torch.nn.init._calculate_fan_in_and_fan_out; SOW_E_SHAPE below two dimensions. */
+/* Inputs and outputs of one unit of a weight [out, in, ...], as torch.nn.init._calculate_fan_in_and_fan_out counts them:
+ * columns and rows, each times the size of the window. SOW_E_SHAPE below two dimensions. */
 sow_status sow_fans(sow_tensor t, double *fan_in, double *fan_out);
 
 /* Fills one tensor (F32 or F64; F16 and BF16 through F32, rounded to nearest) in logical order, whatever its layout; other

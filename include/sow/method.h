@@ -68,15 +68,27 @@ typedef struct sow_call {
     struct sow_hashed *hashed; /* inputs hashed so far, for later passports of this call */
 } sow_call;
 
-/* Option values by name; the types were checked before. Absent text and paths are NULL, absent numbers are asked
- * for with sow_given. An unknown name is a programming error and aborts. */
+/* Option values by name; the types were checked before. A name that the action's table lacks is a programming error
+ * and aborts. */
+
+/* Whether the user typed the option. */
 bool sow_given(const sow_call *call, const char *option);
+/* Whether a flag is on. */
 bool sow_flag(const sow_call *call, const char *option);
+/* An INT, 0 where it is absent (ask sow_text whether it is). */
 int64_t sow_int(const sow_call *call, const char *option);
+/* A REAL, 0 where it is absent. */
 double sow_real(const sow_call *call, const char *option);
+/* The text of any option but a LIST, as typed or its default; NULL where it is absent. */
 const char *sow_text(const sow_call *call, const char *option);
-const char *const *sow_list(const sow_call *call, const char *option); /* never NULL */
-/* The seeds of a SEEDS option, in the order typed; count 0 where it is absent. */
+/* The values of a LIST, ending with NULL; never NULL itself. */
+const char *const *sow_list(const sow_call *call, const char *option);
+/* Says what an option stands for that the user left open: from now on it has this value (NULL: none) in place of the
+ * table's default, so that the passport shows what was used. An option that the user gave stays. `value` must live as
+ * long as the call. */
+void sow_resolve(sow_call *call, const char *option, const char *value);
+/* The seeds of a SEEDS option, in the order typed, in the call's arena; count 0 where it is absent. Errors:
+ * SOW_E_MEMORY. */
 sow_status sow_seeds(const sow_call *call, const char *option, uint64_t **seeds, int *count);
 
 typedef struct sow_action {

@@ -21,13 +21,19 @@ sow_status sow_npy_write(const char *path, sow_tensor tensor);
 
 /* An open .npz: arrays by name (without ".npy"), stored or deflated. */
 typedef struct sow_npz sow_npz;
+/* Reads and checks the archive's directory; no array is unpacked. Errors: SOW_E_FORMAT (damaged, encrypted or split
+ * archives, two arrays of one name), and of files. */
 sow_status sow_npz_open(const char *path, sow_npz **out);
+/* Names end with it; NULL is allowed. */
 void sow_npz_close(sow_npz *npz);
+/* Number of arrays. */
 int64_t sow_npz_count(const sow_npz *npz);
+/* Name of array number `index`, in the archive's order. */
 const char *sow_npz_name(const sow_npz *npz, int64_t index);
 /* Unpacks one array into the arena and checks its CRC. SOW_E_NOT_FOUND if absent; else as sow_npy_read. */
 sow_status sow_npz_read(const sow_npz *npz, sow_arena *arena, const char *name, sow_tensor *out);
-/* Writes arrays under distinct names. SOW_E_UNSUPPORTED where the file would pass 4 GB. */
+/* Writes arrays under distinct names, stored or deflated, whole or not at all, with no time of day: equal arrays give
+ * equal files. Errors: SOW_E_UNSUPPORTED where the file would pass 4 GB; as sow_npy_write. */
 sow_status sow_npz_write(const char *path, int64_t count, const char *const *names, const sow_tensor *tensors, bool compress);
 
 #ifdef __cplusplus

@@ -38,8 +38,9 @@ typedef struct sow_rng {
  * differ by 2^32 are one. Errors: SOW_E_RANGE where the library rejects the seed (NumPy legacy takes 32 bits). */
 sow_status sow_rng_seed(sow_rng *rng, sow_rng_kind kind, uint64_t seed);
 
-/* The kind's name ("sow", "torch-cpu", "numpy", "pcg64") and back; SOW_E_NOT_FOUND for an unknown one. */
+/* The kind's name: "sow", "torch-cpu", "numpy", "pcg64". */
 const char *sow_rng_kind_name(sow_rng_kind kind);
+/* The kind of that name; SOW_E_NOT_FOUND for an unknown one. */
 sow_status sow_rng_kind_parse(const char *name, sow_rng_kind *out);
 
 /* Moves a Sow generator to the start of the stream of (purpose, name), e.g. ("init", "fc1.weight") or
@@ -52,9 +53,7 @@ void sow_rng_at_index(sow_rng *rng, const char *purpose, uint64_t number);
 /* Philox4x32-10 (Salmon et al. 2011): one block of four words from a 128-bit counter and a 64-bit key. */
 void sow_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
-/* Fills out[0..n) in order; n 0 draws nothing.
- * uniform: [low, high), low <= high, high - low finite in the dtype (low == high gives low). normal: mean + sd*N(0,1),
- * sd >= 0. truncated: N(mean, sd) kept inside [low, high], which may be infinite on either side or far from the mean.
+/* ---- fills: out[0..n) in order; n 0 draws nothing ----
  *
  * SOW: a fill begins at the next block and takes one for every four f32 or two f64 numbers. So the first k numbers
  * of a fill of n are a fill of k, and fills of a multiple of four (f32) or two (f64) join: 40 and 40 are 80.
@@ -71,14 +70,22 @@ void sow_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
  * truncated normal: rejection, number by number, of that generator's normals, or of uniforms where the interval is
  * narrow or far from the mean.
  *
- * Errors of truncated: SOW_E_RANGE when low >= high, sd <= 0, a number is not finite where it must be, or PyTorch's
- * rejection would not end; SOW_E_MEMORY (TORCH_CPU only). Cost: O(n), a few ns a number; TORCH_CPU truncated:
- * O(n log n), as it draws whole tensors again until none is outside. */
+ * Cost: O(n), a few ns a number; TORCH_CPU truncated: O(n log n), as it draws whole tensors again until none is
+ * outside. */
+
+/* Uniform in [low, high), low <= high, high - low finite in f32; low == high gives low. */
 void sow_rng_uniform_f32(sow_rng *rng, float *out, int64_t n, double low, double high);
+/* The same in f64. */
 void sow_rng_uniform_f64(sow_rng *rng, double *out, int64_t n, double low, double high);
+/* Normal: mean + sd * N(0, 1), sd >= 0. */
 void sow_rng_normal_f32(sow_rng *rng, float *out, int64_t n, double mean, double sd);
+/* The same in f64. */
 void sow_rng_normal_f64(sow_rng *rng, double *out, int64_t n, double mean, double sd);
+/* N(mean, sd) kept inside [low, high], which may be infinite on either side or far from the mean. Errors: SOW_E_RANGE
+ * when low >= high, sd <= 0, a number is not finite where it must be, or PyTorch's rejection would not end;
+ * SOW_E_MEMORY (TORCH_CPU only). */
 sow_status sow_rng_truncated_f32(sow_rng *rng, float *out, int64_t n, double mean, double sd, double low, double high);
+/* The same in f64. */
 sow_status sow_rng_truncated_f64(sow_rng *rng, double *out, int64_t n, double mean, double sd, double low, double high);
 
 /* One integer in [0, bound), bound >= 1. SOW, NUMPY (randint), PCG64 (integers): without bias, by rejection.
@@ -88,10 +95,12 @@ uint64_t sow_rng_below(sow_rng *rng, uint64_t bound);
  * Generator.permutation). torch.nn.init.sparse_ is a normal fill and one of these a column. Cost: O(n). */
 void sow_rng_permutation(sow_rng *rng, int64_t *out, int64_t n);
 
-/* Natural logarithm, sine and cosine with the same bits on every processor and compiler (built without
- * contraction): error below 1 unit in the last place. Sine and cosine are NaN beyond |x| = SOW_SINCOS_LIMIT. */
-#define SOW_SINCOS_LIMIT 0x1p20
+/* ---- functions with the same bits on every processor and compiler (built without contraction) ---- */
+
+/* Natural logarithm; error below 1 unit in the last place. */
 double sow_log(double x);
+#define SOW_SINCOS_LIMIT 0x1p20
+/* Sine and cosine, error below 1 unit in the last place; both NaN beyond |x| = SOW_SINCOS_LIMIT. */
 void sow_sincos(double x, double *sine, double *cosine);
 
 #ifdef __cplusplus

@@ -298,6 +298,11 @@ const char *sow_text(const sow_call *call, const char *option) {
     return call->values[index_of(call, option)];
 }
 
+void sow_resolve(sow_call *call, const char *option, const char *value) {
+    int i = index_of(call, option);
+    if (!call->given[i]) call->values[i] = value;
+}
+
 const char *const *sow_list(const sow_call *call, const char *option) {
     static const char *const none[] = {NULL};
     const char **list = call->lists[index_of(call, option)];

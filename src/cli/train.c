@@ -80,12 +80,6 @@ static const sow_option options[] = {
     {0},
 };
 
-/* Puts a value where the user gave none, so that the passport shows what was used. */
-static void resolve(sow_call *call, const char *option, const char *value) {
-    for (int i = 0; call->action->options[i].name; i++)
-        if (strcmp(call->action->options[i].name, option) == 0) call->values[i] = value;
-}
-
 static sow_status parse_augmentation(const char *text, unsigned *out) {
     *out = SOW_AUGMENT_NONE;
     if (strcmp(text, "none") == 0) return SOW_OK;
@@ -114,7 +108,7 @@ static sow_status read_training(job *j) {
         .user = j,
     };
     SOW_TRY(sow_optimizer_parse(sow_text(call, "optimizer"), &t->optimizer.kind));
-    if (!sow_given(call, "lr")) resolve(call, "lr", t->optimizer.kind == SOW_SGD ? "0.1" : "0.001");
+    sow_resolve(call, "lr", t->optimizer.kind == SOW_SGD ? "0.1" : "0.001");
     t->optimizer.rate = sow_real(call, "lr");
     t->optimizer.momentum = sow_real(call, "momentum");
     t->optimizer.nesterov = sow_flag(call, "nesterov");
@@ -176,7 +170,7 @@ static sow_status make_start(job *j) {
     sow_init init;
     if (start) {
         if (sow_given(j->call, "scheme")) return sow_fail(SOW_E_ARGUMENT, "--scheme and --start exclude each other");
-        resolve(j->call, "scheme", NULL);
+        sow_resolve(j->call, "scheme", NULL);
         return sow_load_into(start, j->model->state);
     }
     SOW_TRY(sow_init_parse(sow_text(j->call, "scheme"), &init));
@@ -195,7 +189,7 @@ static sow_status choose_mask(job *j) {
     if (!beside) return SOW_E_MEMORY;
     if (!sow_path_exists(beside)) return SOW_OK;
     sow_note("%s lies beside the start and is used; --dense trains without it", beside);
-    resolve(j->call, "mask", beside);
+    sow_resolve(j->call, "mask", beside);
     return SOW_OK;
 }
 

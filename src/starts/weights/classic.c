@@ -79,12 +79,6 @@ static sow_status no_memory(void) {
     return sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8");
 }
 
-/* Puts a value where the user gave none, so that the passport shows what was used. */
-static void resolve(sow_call *call, const char *option, const char *value) {
-    for (int i = 0; call->action->options[i].name; i++)
-        if (!strcmp(call->action->options[i].name, option)) call->values[i] = value;
-}
-
 /* ---- schemes and rules ---- */
 
 /* --scheme, with the parameters that have options of their own. */
@@ -93,8 +87,7 @@ static sow_status read_scheme(job *j, sow_init *out) {
                                              "sd",   "value", "sparsity",     "scale", "distribution", "groups"};
     sow_call *call = j->call;
     bool chosen = *sow_list(call, "rule") || *sow_list(call, "only"), like = sow_text(call, "like") != NULL;
-    if (!sow_text(call, "scheme"))
-        resolve(call, "scheme", like && chosen && !*sow_list(call, "only") ? "keep" : "torch-default");
+    sow_resolve(call, "scheme", like && chosen && !*sow_list(call, "only") ? "keep" : "torch-default");
     j->lsuv = !strcmp(sow_text(call, "scheme"), "lsuv");
     sow_status status = sow_init_parse(j->lsuv ? "orthogonal" : sow_text(call, "scheme"), out);
     if (status != SOW_OK) return sow_fail_in(status, "--scheme");
@@ -213,8 +206,8 @@ static sow_status open_model(job *j) {
 /* Scales what classic has filled, and measures it anew. */
 static sow_status settle_variances(job *j) {
     sow_call *call = j->call;
-    if (!sow_given(call, "batch")) resolve(call, "batch", "256");
-    if (!sow_given(call, "tolerance")) resolve(call, "tolerance", "0.1");
+    sow_resolve(call, "batch", "256");
+    sow_resolve(call, "tolerance", "0.1");
     sow_lsuv_config config = {.batch = sow_int(call, "batch"),
                               .tolerance = sow_real(call, "tolerance"),
                               .rounds = 10,

@@ -60,6 +60,19 @@ static void values_are_read_in_every_spelling(void **state) {
     assert_false(sow_flag(&call, "force"));
 }
 
+static void options_left_open_are_resolved_and_given_ones_stay(void **state) {
+    assert_int_equal(PARSE("-o", "out", "--rank", "8", "--signs=false"), SOW_OK);
+    sow_resolve(&call, "rank", "4");
+    sow_resolve(&call, "signs", "true");
+    sow_resolve(&call, "low", "given");
+    sow_resolve(&call, "rho", NULL);
+    assert_int_equal(sow_int(&call, "rank"), 8);
+    assert_false(sow_flag(&call, "signs"));
+    assert_string_equal(sow_text(&call, "low"), "given");
+    assert_null(sow_text(&call, "rho"));
+    assert_false(sow_given(&call, "low")); /* the passport has it all the same */
+}
+
 static void defaults_fill_in_and_are_not_given(void **state) {
     assert_int_equal(PARSE("-oout"), SOW_OK);
     assert_string_equal(sow_text(&call, "out"), "out");
@@ -212,6 +225,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(values_are_read_in_every_spelling),
         TEST(defaults_fill_in_and_are_not_given),
+        TEST(options_left_open_are_resolved_and_given_ones_stay),
         TEST(lists_collect_in_order),
         TEST(common_options_are_known_everywhere),
         TEST(help_needs_nothing_else),

@@ -1,35 +1,12 @@
 /* Data sets: what opens, how it is split, what is refused. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
-#include <cmocka.h>
-#include <unistd.h>
+#include <math.h>
 #include <zlib.h>
 
-#include "sow/data.h"
-#include "sow/file.h"
-#include "sow/image.h"
-#include "sow/npy.h"
-
-static char folder[512];
-
-static const char *at(const char *name) {
-    static char paths[8][1024];
-    static int next;
-    char *path = paths[next++ & 7];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static int set_up(void **unused) {
-    snprintf(folder, sizeof folder, "%s/data-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(folder)) return -1;
-    setenv("SOW_DATA", folder, 1);
+    if (make_test_folder()) return -1;
+    setenv("SOW_DATA", test_folder, 1);
     return 0;
 }
 
@@ -68,16 +45,16 @@ static size_t idx(uint8_t *out, int rank, const int *sizes, int first) {
 
 static void idx_folder(const char *name, int train, int test) {
     uint8_t bytes[65536], labels[4096] = {0};
-    sow_make_folder(at(name));
+    sow_make_folder(in_folder(name));
     char path[600];
     for (int part = 0; part < 2; part++) {
         int count = part ? test : train;
         size_t size = idx(bytes, 3, (int[]){count, 2, 3}, 0);
-        snprintf(path, sizeof path, "%s/%s/%s-images-idx3-ubyte", folder, name, part ? "t10k" : "train");
+        snprintf(path, sizeof path, "%s/%s/%s-images-idx3-ubyte", test_folder, name, part ? "t10k" : "train");
         write_file(path, bytes, size);
         size = idx(labels, 1, (int[]){count}, 0);
         for (int i = 0; i < count; i++) labels[size - (size_t)count + (size_t)i] = (uint8_t)(i % 4);
-        snprintf(path, sizeof path, "%s/%s/%s-labels-idx1-ubyte.gz", folder, name, part ? "t10k" : "train");
+        snprintf(path, sizeof path, "%s/%s/%s-labels-idx1-ubyte.gz", test_folder, name, part ? "t10k" : "train");
         gzFile file = gzopen(path, "wb");
         gzwrite(file, labels, (unsigned)size);
         gzclose(file);
@@ -86,7 +63,7 @@ static void idx_folder(const char *name, int train, int test) {
 
 static void idx_folders_open_plain_and_gzip(void **unused) {
     idx_folder("small", 40, 8);
-    sow_data *data = opened(at("small/"), NULL);
+    sow_data *data = opened(in_folder("small/"), NULL);
     assert_string_equal(data->name, "small");
     assert_int_equal(data->train.count, 36); /* a tenth is for validation */
     assert_int_equal(data->validation.count, 4);
@@ -103,8 +80,8 @@ static void idx_folders_open_plain_and_gzip(void **unused) {
 
 static void parts_are_disjoint_and_whole_and_keyed_by_the_data_seed(void **unused) {
     int seen[40] = {0}, moved = 0;
-    sow_data *a = opened(at("small"), &(sow_data_options){.validation = 10}), *b = opened(at("small"), &(sow_data_options){.validation = 10});
-    sow_data *c = opened(at("small"), &(sow_data_options){.validation = 10, .data_seed = 1});
+    sow_data *a = opened(in_folder("small"), &(sow_data_options){.validation = 10}), *b = opened(in_folder("small"), &(sow_data_options){.validation = 10});
+    sow_data *c = opened(in_folder("small"), &(sow_data_options){.validation = 10, .data_seed = 1});
     for (int64_t i = 0; i < a->train.count; i++) seen[a->train.index[i]]++;
     for (int64_t i = 0; i < a->validation.count; i++) seen[a->validation.index[i]]++, moved += a->validation.index[i] != c->validation.index[i];
     for (int i = 0; i < 40; i++) assert_int_equal(seen[i], 1);
@@ -118,15 +95,15 @@ static void parts_are_disjoint_and_whole_and_keyed_by_the_data_seed(void **unuse
 }
 
 static void a_limit_takes_a_subset_and_leaves_validation_and_test_alone(void **unused) {
-    sow_data *all = opened(at("small"), &(sow_data_options){.validation = 10});
-    sow_data *few = opened(at("small"), &(sow_data_options){.validation = 10, .limit = 5});
+    sow_data *all = opened(in_folder("small"), &(sow_data_options){.validation = 10});
+    sow_data *few = opened(in_folder("small"), &(sow_data_options){.validation = 10, .limit = 5});
     assert_int_equal(few->train.count, 5);
     assert_memory_equal(few->validation.index, all->validation.index, 80);
     for (int i = 0, j = 0; i < 5; i++) {
         while (j < all->train.count && all->train.index[j] != few->train.index[i]) j++;
         assert_true(j < all->train.count);
     }
-    refused(at("small"), &(sow_data_options){.validation = 40}, SOW_E_RANGE, "none is left for training");
+    refused(in_folder("small"), &(sow_data_options){.validation = 40}, SOW_E_RANGE, "none is left for training");
     sow_data_free(all);
     sow_data_free(few);
 }
@@ -135,8 +112,8 @@ static void a_test_part_that_is_split_off_is_disjoint_too(void **unused) {
     char text[2048] = "x,label\n";
     int seen[40] = {0};
     for (int i = 0; i < 40; i++) snprintf(text + strlen(text), sizeof text - strlen(text), "%d,%d\n", i, i % 3);
-    write_file(at("forty.csv"), text, strlen(text));
-    sow_data *data = opened(at("forty.csv"), &(sow_data_options){.validation = 7});
+    write_file(in_folder("forty.csv"), text, strlen(text));
+    sow_data *data = opened(in_folder("forty.csv"), &(sow_data_options){.validation = 7});
     const sow_part *parts[] = {&data->train, &data->validation, &data->test};
     const int counts[] = {29, 7, 4};
     for (int p = 0; p < 3; p++) {
@@ -152,9 +129,9 @@ static void a_test_part_that_is_split_off_is_disjoint_too(void **unused) {
 static void bad_idx_files_are_refused(void **unused) {
     uint8_t bytes[64] = {0};
     idx_folder("bad", 4, 2);
-    const char *images = at("bad/train-images-idx3-ubyte"), *labels = at("bad/train-labels-idx1-ubyte");
+    const char *images = in_folder("bad/train-images-idx3-ubyte"), *labels = in_folder("bad/train-labels-idx1-ubyte");
     char path[600];
-    snprintf(path, sizeof path, "%s/bad", folder);
+    snprintf(path, sizeof path, "%s/bad", test_folder);
     size_t size = idx(bytes, 3, (int[]){4, 2, 3}, 0);
     write_file(images, bytes, size - 1);
     refused(path, NULL, SOW_E_FORMAT, "declares 24 bytes of values, the file cannot hold more than 23");
@@ -177,8 +154,8 @@ static void bad_idx_files_are_refused(void **unused) {
     size = idx(bytes, 1, (int[]){3}, 0);
     write_file(labels, bytes, size);
     refused(path, NULL, SOW_E_FORMAT, "labels [3], expected [4]");
-    unlink(at("bad/train-labels-idx1-ubyte"));
-    unlink(at("bad/train-labels-idx1-ubyte.gz"));
+    unlink(in_folder("bad/train-labels-idx1-ubyte"));
+    unlink(in_folder("bad/train-labels-idx1-ubyte.gz"));
     refused(path, NULL, SOW_E_NOT_FOUND, "but no labels for it");
 }
 
@@ -188,8 +165,8 @@ static void damaged_gzip_is_refused(void **unused) {
     sow_arena *arena;
     char *bytes, path[600];
     size_t size;
-    const char *labels = at("gz/train-labels-idx1-ubyte.gz");
-    snprintf(path, sizeof path, "%s/gz", folder);
+    const char *labels = in_folder("gz/train-labels-idx1-ubyte.gz");
+    snprintf(path, sizeof path, "%s/gz", test_folder);
     assert_int_equal(sow_arena_new(&arena), SOW_OK);
     assert_int_equal(sow_read_file(arena, labels, 4096, &bytes, &size), SOW_OK);
     write_file(labels, bytes, size - 12);
@@ -207,10 +184,10 @@ static void unknown_names_are_refused(void **unused) {
     refused("synthetic:relmlpx", NULL, SOW_E_ARGUMENT, "synthetic:relmlp:SEED");
     refused("a.npy,", NULL, SOW_E_NOT_FOUND, "a.npy,");
     refused("synthetic:relmlp", &(sow_data_options){.normalisation = "half"}, SOW_E_ARGUMENT, "expected unit, channel, row or none");
-    write_file(at("text.txt"), "x", 1);
-    refused(at("text.txt"), NULL, SOW_E_FORMAT, "not known as data");
-    sow_make_folder(at("empty"));
-    refused(at("empty"), NULL, SOW_E_NOT_FOUND, "no folders of images");
+    write_file(in_folder("text.txt"), "x", 1);
+    refused(in_folder("text.txt"), NULL, SOW_E_FORMAT, "not known as data");
+    sow_make_folder(in_folder("empty"));
+    refused(in_folder("empty"), NULL, SOW_E_NOT_FOUND, "no folders of images");
 }
 
 /* ---- synthetic ---- */
@@ -268,8 +245,8 @@ static void relmlp_labels_depend_on_the_first_sixteen_inputs(void **unused) {
 
 static void csv_takes_label_columns_by_name_and_maps_classes(void **unused) {
     static const char text[] = "x,species,y\n1,rose,2\n3,lily,4\n5,rose,6\n7,\"iris, blue\",8\n9,lily,1e1\n0,rose,0\n";
-    write_file(at("flowers.csv"), text, sizeof text - 1);
-    sow_data *data = opened(at("flowers.csv"), &(sow_data_options){.label = "species"});
+    write_file(in_folder("flowers.csv"), text, sizeof text - 1);
+    sow_data *data = opened(in_folder("flowers.csv"), &(sow_data_options){.label = "species"});
     assert_int_equal(data->geometry.channels, 2);
     assert_int_equal(data->geometry.classes, 3);
     assert_string_equal(data->train_set->class_names[0], "iris, blue");
@@ -279,12 +256,12 @@ static void csv_takes_label_columns_by_name_and_maps_classes(void **unused) {
     assert_true(sow_at(data->train_set->inputs, 9) == 10);
     assert_int_equal(data->test.count, 1); /* split off */
     sow_data_free(data);
-    refused(at("flowers.csv"), &(sow_data_options){.label = "colour"}, SOW_E_NOT_FOUND, "no column \"colour\"");
-    refused(at("flowers.csv"), NULL, SOW_E_FORMAT, "line 2, column 2 (species): \"rose\" is not a finite number");
-    write_file(at("t.csv"), "x,species,y\n1,tulip,2\n", 22);
-    refused(at("flowers.csv"), &(sow_data_options){.label = "species", .test = at("t.csv")}, SOW_E_FORMAT, "label \"tulip\" is not a class");
-    write_file(at("t.csv"), "x,species,y\n1,lily,2\n", 21);
-    data = opened(at("flowers.csv"), &(sow_data_options){.label = "species", .test = at("t.csv")});
+    refused(in_folder("flowers.csv"), &(sow_data_options){.label = "colour"}, SOW_E_NOT_FOUND, "no column \"colour\"");
+    refused(in_folder("flowers.csv"), NULL, SOW_E_FORMAT, "line 2, column 2 (species): \"rose\" is not a finite number");
+    write_file(in_folder("t.csv"), "x,species,y\n1,tulip,2\n", 22);
+    refused(in_folder("flowers.csv"), &(sow_data_options){.label = "species", .test = in_folder("t.csv")}, SOW_E_FORMAT, "label \"tulip\" is not a class");
+    write_file(in_folder("t.csv"), "x,species,y\n1,lily,2\n", 21);
+    data = opened(in_folder("flowers.csv"), &(sow_data_options){.label = "species", .test = in_folder("t.csv")});
     assert_int_equal(data->test.count, 1);
     assert_int_equal(data->test_set->labels[0], 1);
     sow_data_free(data);
@@ -296,26 +273,26 @@ static void npy_pairs_open_as_tables_and_images(void **unused) {
     uint8_t images[6 * 4] = {0};
     char pair[2048];
     for (int i = 0; i < 24; i++) images[i] = (uint8_t)(10 * i);
-    assert_int_equal(sow_npy_write(at("x.npy"), SOW_TENSOR(x, SOW_F32, 6, 2)), SOW_OK);
-    assert_int_equal(sow_npy_write(at("y.npy"), SOW_TENSOR(y, SOW_I64, 6)), SOW_OK);
-    assert_int_equal(sow_npy_write(at("i.npy"), SOW_TENSOR(images, SOW_U8, 6, 2, 2)), SOW_OK);
-    snprintf(pair, sizeof pair, "%s,%s", at("x.npy"), at("y.npy"));
+    assert_int_equal(sow_npy_write(in_folder("x.npy"), SOW_TENSOR(x, SOW_F32, 6, 2)), SOW_OK);
+    assert_int_equal(sow_npy_write(in_folder("y.npy"), SOW_TENSOR(y, SOW_I64, 6)), SOW_OK);
+    assert_int_equal(sow_npy_write(in_folder("i.npy"), SOW_TENSOR(images, SOW_U8, 6, 2, 2)), SOW_OK);
+    snprintf(pair, sizeof pair, "%s,%s", in_folder("x.npy"), in_folder("y.npy"));
     sow_data *data = opened(pair, NULL);
     assert_string_equal(data->name, "x.npy,y.npy");
     assert_int_equal(data->geometry.channels, 2);
     assert_int_equal(data->geometry.classes, 3);
     assert_int_equal(data->train_set->inputs.dtype, SOW_F32);
     sow_data_free(data);
-    snprintf(pair, sizeof pair, "%s,%s", at("i.npy"), at("y.npy"));
+    snprintf(pair, sizeof pair, "%s,%s", in_folder("i.npy"), in_folder("y.npy"));
     data = opened(pair, NULL);
     assert_int_equal(data->train_set->inputs.dtype, SOW_U8);
     assert_int_equal(data->geometry.height, 2);
     sow_data_free(data);
     x[3][1] = NAN;
-    assert_int_equal(sow_npy_write(at("x.npy"), SOW_TENSOR(x, SOW_F32, 6, 2)), SOW_OK);
-    snprintf(pair, sizeof pair, "%s,%s", at("x.npy"), at("y.npy"));
+    assert_int_equal(sow_npy_write(in_folder("x.npy"), SOW_TENSOR(x, SOW_F32, 6, 2)), SOW_OK);
+    snprintf(pair, sizeof pair, "%s,%s", in_folder("x.npy"), in_folder("y.npy"));
     refused(pair, NULL, SOW_E_NUMBER, "x.npy");
-    snprintf(pair, sizeof pair, "%s,%s", at("i.npy"), at("x.npy"));
+    snprintf(pair, sizeof pair, "%s,%s", in_folder("i.npy"), in_folder("x.npy"));
     refused(pair, NULL, SOW_E_SHAPE, "labels [6, 2], expected [6]");
 }
 
@@ -332,13 +309,13 @@ static void image_folders_have_a_class_a_folder(void **unused) {
     static const char *const folders[] = {"photos/train/dog", "photos/train/cat", "photos/test/dog"};
     for (int i = 0; i < 3; i++) {
         char path[700];
-        sow_make_folder(at(folders[i]));
+        sow_make_folder(in_folder(folders[i]));
         for (int j = 0; j < 4; j++) {
-            snprintf(path, sizeof path, "%s/%s/%d.png", folder, folders[i], j);
+            snprintf(path, sizeof path, "%s/%s/%d.png", test_folder, folders[i], j);
             image(path, j == 3 ? 1 : 3, 4, 6, 50 * i + j);
         }
     }
-    sow_data *data = opened(at("photos"), &(sow_data_options){.validation = 0});
+    sow_data *data = opened(in_folder("photos"), &(sow_data_options){.validation = 0});
     assert_int_equal(data->train.count, 8);
     assert_int_equal(data->test.count, 4);
     assert_string_equal(data->train_set->class_names[0], "cat");
@@ -350,30 +327,30 @@ static void image_folders_have_a_class_a_folder(void **unused) {
     for (int i = 0; i < 8; i++) sum += (1 + 23.0 * (i < 4 ? 50 + i : i - 4)) / 24 / 255 / 8;
     assert_true(fabs((double)data->mean[0] - sum) < 1e-6);
     sow_data_free(data);
-    sow_make_folder(at("photos/test/bird"));
-    image(at("photos/test/bird/1.png"), 3, 4, 6, 9);
-    refused(at("photos"), NULL, SOW_E_FORMAT, "class \"bird\" is not in the training part");
-    image(at("photos/train/cat/9.png"), 3, 6, 4, 9);
-    refused(at("photos"), NULL, SOW_E_SHAPE, "9.png: 4 x 6 pixels, expected 6 x 4");
-    write_file(at("photos/train/cat/9.png"), "\x89PNG\r\n\x1a\n", 8);
-    refused(at("photos"), NULL, SOW_E_FORMAT, "9.png");
+    sow_make_folder(in_folder("photos/test/bird"));
+    image(in_folder("photos/test/bird/1.png"), 3, 4, 6, 9);
+    refused(in_folder("photos"), NULL, SOW_E_FORMAT, "class \"bird\" is not in the training part");
+    image(in_folder("photos/train/cat/9.png"), 3, 6, 4, 9);
+    refused(in_folder("photos"), NULL, SOW_E_SHAPE, "9.png: 4 x 6 pixels, expected 6 x 4");
+    write_file(in_folder("photos/train/cat/9.png"), "\x89PNG\r\n\x1a\n", 8);
+    refused(in_folder("photos"), NULL, SOW_E_FORMAT, "9.png");
 }
 
 static void cifar_batches_open(void **unused) {
     enum { RECORD = 3073 };
     static uint8_t records[4 * RECORD];
     char path[600];
-    sow_make_folder(at("cifar"));
+    sow_make_folder(in_folder("cifar"));
     for (int i = 0; i < 4; i++) {
         records[i * RECORD] = (uint8_t)(i + 6);
         memset(records + i * RECORD + 1, 10 * i, RECORD - 1);
     }
     for (int i = 1; i <= 5; i++) {
-        snprintf(path, sizeof path, "%s/cifar/data_batch_%d.bin", folder, i);
+        snprintf(path, sizeof path, "%s/cifar/data_batch_%d.bin", test_folder, i);
         write_file(path, records, 4 * RECORD);
     }
-    write_file(at("cifar/test_batch.bin"), records, 2 * RECORD);
-    sow_data *data = opened(at("cifar"), &(sow_data_options){.validation = 0});
+    write_file(in_folder("cifar/test_batch.bin"), records, 2 * RECORD);
+    sow_data *data = opened(in_folder("cifar"), &(sow_data_options){.validation = 0});
     assert_int_equal(data->train.count, 20);
     assert_int_equal(data->test.count, 2);
     assert_int_equal(data->geometry.classes, 10);
@@ -381,11 +358,11 @@ static void cifar_batches_open(void **unused) {
     assert_true(fabs((double)data->mean[2] - 15.0 / 255) < 1e-6);
     assert_true(fabs((double)data->sd[2] - sqrt(125) / 255) < 1e-6);
     sow_data_free(data);
-    write_file(at("cifar/data_batch_3.bin"), records, 4 * RECORD - 1);
-    refused(at("cifar"), NULL, SOW_E_FORMAT, "data_batch_3.bin: 12291 bytes, expected records of 3073");
+    write_file(in_folder("cifar/data_batch_3.bin"), records, 4 * RECORD - 1);
+    refused(in_folder("cifar"), NULL, SOW_E_FORMAT, "data_batch_3.bin: 12291 bytes, expected records of 3073");
     records[RECORD] = 10;
-    write_file(at("cifar/data_batch_3.bin"), records, 4 * RECORD);
-    refused(at("cifar"), NULL, SOW_E_FORMAT, "label 10 of record 1, expected 0 to 9");
+    write_file(in_folder("cifar/data_batch_3.bin"), records, 4 * RECORD);
+    refused(in_folder("cifar"), NULL, SOW_E_FORMAT, "label 10 of record 1, expected 0 to 9");
 }
 
 static void fashion_mnist_opens_where_the_package_is_installed(void **unused) {

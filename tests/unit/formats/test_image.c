@@ -1,33 +1,14 @@
 /* PNG and JPEG: pixels come out as they went in, and damaged images are refused. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
-#include <cmocka.h>
+#include <math.h>
 #include <jpeglib.h>
 #include <png.h>
 
-#include "sow/file.h"
-#include "sow/image.h"
-
-static char folder[512];
 static sow_arena *arena;
 
-static const char *at(const char *name) {
-    static char paths[4][1024];
-    static int next;
-    char *path = paths[next++ & 3];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static int set_up(void **unused) {
-    snprintf(folder, sizeof folder, "%s/image-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(folder) && sow_arena_new(&arena) == SOW_OK ? 0 : -1;
+    return make_test_folder() == 0 && sow_arena_new(&arena) == SOW_OK ? 0 : -1;
 }
 
 static int tear_down(void **unused) {
@@ -102,12 +83,12 @@ static void written_images_come_back(void **unused) {
     for (int i = 0; i < 105; i++) pixels[i] = (uint8_t)(i * 37);
     for (int channels = 1; channels <= 3; channels += 2) {
         sow_tensor t, image = SOW_TENSOR(pixels, SOW_U8, channels, 5, 7);
-        assert_int_equal(sow_image_write(at("w.png"), image), SOW_OK);
-        assert_int_equal(sow_image_read(arena, at("w.png"), 0, &t), SOW_OK);
+        assert_int_equal(sow_image_write(in_folder("w.png"), image), SOW_OK);
+        assert_int_equal(sow_image_read(arena, in_folder("w.png"), 0, &t), SOW_OK);
         assert_memory_equal(t.data, pixels, (size_t)channels * 35);
     }
-    assert_int_equal(sow_image_write(at("w2.png"), SOW_TENSOR(pixels, SOW_U8, 2, 5, 7)), SOW_E_SHAPE);
-    assert_false(sow_path_exists(at("w2.png")));
+    assert_int_equal(sow_image_write(in_folder("w2.png"), SOW_TENSOR(pixels, SOW_U8, 2, 5, 7)), SOW_E_SHAPE);
+    assert_false(sow_path_exists(in_folder("w2.png")));
 }
 
 /* A smooth JPEG of that many colours by libjpeg itself. */

@@ -1,30 +1,10 @@
 /* NumPy files: versions, orders, types, archives, and what is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 
-#include <cmocka.h>
-
-#include "sow/file.h"
-#include "sow/npy.h"
-
-static char folder[512];
 static sow_arena *arena;
 
-static const char *at(const char *name) {
-    static char paths[4][1024];
-    static int next;
-    char *path = paths[next++ & 3];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static int set_up(void **unused) {
-    snprintf(folder, sizeof folder, "%s/npy-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(folder) && sow_arena_new(&arena) == SOW_OK ? 0 : -1;
+    return make_test_folder() == 0 && sow_arena_new(&arena) == SOW_OK ? 0 : -1;
 }
 
 static int tear_down(void **unused) {
@@ -42,8 +22,8 @@ static const char *raw(int version, const char *header, size_t size) {
     memcpy(bytes + at_byte, header, length);
     at_byte += length;
     for (size_t i = 0; i < size; i++) bytes[at_byte++] = (uint8_t)i;
-    assert_int_equal(sow_write_file(at("raw.npy"), bytes, at_byte), SOW_OK);
-    return at("raw.npy");
+    assert_int_equal(sow_write_file(in_folder("raw.npy"), bytes, at_byte), SOW_OK);
+    return in_folder("raw.npy");
 }
 
 static sow_tensor read_ok(const char *path) {
@@ -85,18 +65,18 @@ static void every_type_is_written_and_read(void **unused) {
     for (int i = 0; i < 48; i++) memory[i] = (uint8_t)(i & 1);
     for (int d = 0; d < SOW_DTYPES; d++) {
         sow_tensor t = SOW_TENSOR(memory, (sow_dtype)d, 2, 3);
-        sow_status status = sow_npy_write(at("t.npy"), t);
+        sow_status status = sow_npy_write(in_folder("t.npy"), t);
         if (d == SOW_BF16 || d == SOW_F8_E4M3 || d == SOW_F8_E5M2) {
             assert_int_equal(status, SOW_E_TYPE);
             continue;
         }
         assert_int_equal(status, SOW_OK);
-        sow_tensor back = read_ok(at("t.npy"));
+        sow_tensor back = read_ok(in_folder("t.npy"));
         assert_int_equal(back.dtype, d);
         assert_memory_equal(back.data, memory, sow_bytes(t));
         back = sow_transpose(t);
-        assert_int_equal(sow_npy_write(at("t.npy"), back), SOW_OK);
-        back = read_ok(at("t.npy"));
+        assert_int_equal(sow_npy_write(in_folder("t.npy"), back), SOW_OK);
+        back = read_ok(in_folder("t.npy"));
         assert_int_equal(back.shape[0], 3);
         if (d != SOW_C64) assert_true(sow_at(back, 1) == sow_at(t, 3));
     }
@@ -106,8 +86,8 @@ static void values_begin_at_a_multiple_of_64(void **unused) {
     float x[3] = {1, 2, 3};
     char *bytes;
     size_t size;
-    assert_int_equal(sow_npy_write(at("a.npy"), SOW_TENSOR(x, SOW_F32, 3)), SOW_OK);
-    assert_int_equal(sow_read_file(arena, at("a.npy"), 4096, &bytes, &size), SOW_OK);
+    assert_int_equal(sow_npy_write(in_folder("a.npy"), SOW_TENSOR(x, SOW_F32, 3)), SOW_OK);
+    assert_int_equal(sow_read_file(arena, in_folder("a.npy"), 4096, &bytes, &size), SOW_OK);
     assert_int_equal((size - sizeof x) % 64, 0);
     assert_memory_equal(bytes + size - sizeof x, x, sizeof x);
 }
@@ -129,10 +109,10 @@ static void damaged_files_are_refused(void **unused) {
     refused(raw(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}", 4), SOW_E_FORMAT, "more than 8 dimensions");
     refused(raw(1, "{'descr': '<f4", 8), SOW_E_FORMAT, "the string to end");
     refused(raw(1, "", 0), SOW_E_FORMAT, "expected '{'");
-    assert_int_equal(sow_write_file(at("short.npy"), "\x93NUM", 4), SOW_OK);
-    refused(at("short.npy"), SOW_E_FORMAT, "magic number: 8 bytes expected, 4 found");
-    assert_int_equal(sow_write_file(at("other.npy"), "PK\3\4aaaaaaaa", 12), SOW_OK);
-    refused(at("other.npy"), SOW_E_FORMAT, "does not begin as a .npy file does");
+    assert_int_equal(sow_write_file(in_folder("short.npy"), "\x93NUM", 4), SOW_OK);
+    refused(in_folder("short.npy"), SOW_E_FORMAT, "magic number: 8 bytes expected, 4 found");
+    assert_int_equal(sow_write_file(in_folder("other.npy"), "PK\3\4aaaaaaaa", 12), SOW_OK);
+    refused(in_folder("other.npy"), SOW_E_FORMAT, "does not begin as a .npy file does");
 }
 
 /* Objects in .npy are pickles, which run code: they are never read. */
@@ -154,8 +134,8 @@ static void archives_come_back(void **unused) {
     for (int compress = 0; compress < 2; compress++) {
         sow_npz *npz;
         sow_tensor t;
-        assert_int_equal(sow_npz_write(at("a.npz"), 3, names, tensors, compress), SOW_OK);
-        assert_int_equal(sow_npz_open(at("a.npz"), &npz), SOW_OK);
+        assert_int_equal(sow_npz_write(in_folder("a.npz"), 3, names, tensors, compress), SOW_OK);
+        assert_int_equal(sow_npz_open(in_folder("a.npz"), &npz), SOW_OK);
         assert_int_equal(sow_npz_count(npz), 3);
         assert_string_equal(sow_npz_name(npz, 1), "y");
         assert_int_equal(sow_npz_read(npz, arena, "x", &t), SOW_OK);
@@ -168,8 +148,8 @@ static void archives_come_back(void **unused) {
         sow_npz_close(npz);
     }
     names[1] = "x";
-    assert_int_equal(sow_npz_write(at("b.npz"), 3, names, tensors, false), SOW_E_ARGUMENT);
-    assert_false(sow_path_exists(at("b.npz")));
+    assert_int_equal(sow_npz_write(in_folder("b.npz"), 3, names, tensors, false), SOW_E_ARGUMENT);
+    assert_false(sow_path_exists(in_folder("b.npz")));
 }
 
 /* Every single damaged byte is either noticed or changes nothing: the arrays that come out are right. */
@@ -181,17 +161,17 @@ static void archives_with_any_byte_damaged_are_noticed(void **unused) {
         char *bytes;
         size_t size;
         int noticed = 0;
-        assert_int_equal(sow_npz_write(at("c.npz"), 1, names, (sow_tensor[]){SOW_TENSOR(x, SOW_U8, 64)}, compress), SOW_OK);
-        assert_int_equal(sow_read_file(arena, at("c.npz"), 65536, &bytes, &size), SOW_OK);
+        assert_int_equal(sow_npz_write(in_folder("c.npz"), 1, names, (sow_tensor[]){SOW_TENSOR(x, SOW_U8, 64)}, compress), SOW_OK);
+        assert_int_equal(sow_read_file(arena, in_folder("c.npz"), 65536, &bytes, &size), SOW_OK);
         for (size_t i = 0; i < size; i++) {
             sow_npz *npz;
             sow_tensor t;
             bytes[i] ^= 0x41;
-            FILE *file = fopen(at("d.npz"), "wb");
+            FILE *file = fopen(in_folder("d.npz"), "wb");
             fwrite(bytes, 1, size, file);
             fclose(file);
             bytes[i] ^= 0x41;
-            if (sow_npz_open(at("d.npz"), &npz) != SOW_OK) {
+            if (sow_npz_open(in_folder("d.npz"), &npz) != SOW_OK) {
                 noticed++;
                 continue;
             }
@@ -209,13 +189,36 @@ static void truncated_archives_are_refused(void **unused) {
     char *bytes;
     size_t size;
     sow_npz *npz;
-    assert_int_equal(sow_npz_write(at("e.npz"), 1, names, (sow_tensor[]){SOW_TENSOR(x, SOW_U8, 8)}, false), SOW_OK);
-    assert_int_equal(sow_read_file(arena, at("e.npz"), 65536, &bytes, &size), SOW_OK);
+    assert_int_equal(sow_npz_write(in_folder("e.npz"), 1, names, (sow_tensor[]){SOW_TENSOR(x, SOW_U8, 8)}, false), SOW_OK);
+    assert_int_equal(sow_read_file(arena, in_folder("e.npz"), 65536, &bytes, &size), SOW_OK);
     for (size_t cut = 0; cut < size; cut++) {
-        assert_int_equal(sow_write_file(at("f.npz"), bytes, cut), SOW_OK);
-        assert_int_not_equal(sow_npz_open(at("f.npz"), &npz), SOW_OK);
+        assert_int_equal(sow_write_file(in_folder("f.npz"), bytes, cut), SOW_OK);
+        assert_int_not_equal(sow_npz_open(in_folder("f.npz"), &npz), SOW_OK);
         assert_non_null(strstr(sow_message(), "f.npz"));
     }
+}
+
+static void mapped_values_are_those_that_were_written(void **unused) {
+    double x[6] = {1, 2, 3, 4, 5, 6};
+    char *bytes;
+    size_t size;
+    sow_map map;
+    sow_tensor t;
+    assert_int_equal(sow_npy_write(in_folder("m.npy"), SOW_TENSOR(x, SOW_F64, 2, 3)), SOW_OK);
+    assert_int_equal(sow_npy_map(in_folder("m.npy"), &map, &t), SOW_OK);
+    assert_true(t.rank == 2 && t.shape[0] == 2 && t.shape[1] == 3 && t.dtype == SOW_F64);
+    assert_memory_equal(t.data, x, sizeof x);
+    sow_map_close(&map);
+    assert_int_equal(sow_read_file(arena, in_folder("m.npy"), 65536, &bytes, &size), SOW_OK);
+    assert_int_equal(sow_write_file(in_folder("n.npy"), bytes, size - 1), SOW_OK);
+    assert_int_equal(sow_npy_map(in_folder("n.npy"), &map, &t), SOW_E_FORMAT);
+    assert_non_null(strstr(sow_message(), "truncated"));
+    assert_null(map.data);
+    *strchr(bytes + 10, '<') = '>'; /* behind the lengths, which hold zeros */
+    assert_int_equal(sow_write_file(in_folder("n.npy"), bytes, size), SOW_OK);
+    assert_int_equal(sow_npy_map(in_folder("n.npy"), &map, &t), SOW_E_UNSUPPORTED);
+    assert_int_equal(sow_npy_map(raw(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", 8), &map, &t), SOW_E_UNSUPPORTED);
+    assert_non_null(strstr(sow_message(), "not aligned"));
 }
 
 int main(void) {
@@ -229,6 +232,7 @@ int main(void) {
         cmocka_unit_test(archives_come_back),
         cmocka_unit_test(archives_with_any_byte_damaged_are_noticed),
         cmocka_unit_test(truncated_archives_are_refused),
+        cmocka_unit_test(mapped_values_are_those_that_were_written),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,29 +1,11 @@
 /* Safetensors: what is written is read back, and a file that lies is refused with its place. */
+#include "check.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "sow/safetensors.h"
-
-static char folder[512];
-
-static const char *at(const char *name) {
-    static char paths[4][1024];
-    static int next;
-    char *path = paths[next++ & 3];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 /* A file of eight bytes of length, the header and `data_size` bytes 0, 1, 2 ... */
 static const char *raw(const char *name, const char *header, size_t data_size) {
-    const char *path = at(name);
+    const char *path = in_folder(name);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     uint64_t length = strlen(header);
@@ -49,8 +31,7 @@ static void refused(const char *header, size_t data_size, const char *says) {
 }
 
 static int set_up(void **unused) {
-    snprintf(folder, sizeof folder, "%s/safetensors-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
+    return make_test_folder();
 }
 
 static sow_state *small_state(void) {
@@ -69,7 +50,7 @@ static sow_state *small_state(void) {
 
 static void state_comes_back(void **unused) {
     sow_state *state = small_state(), *back;
-    const char *path = at("state.safetensors");
+    const char *path = in_folder("state.safetensors");
     assert_int_equal(sow_save_state(path, state, "{\"seed\":7}"), SOW_OK);
     assert_int_equal(sow_load_state(path, &back), SOW_OK);
     assert_int_equal(sow_state_count(back), 4);
@@ -87,7 +68,7 @@ static void state_comes_back(void **unused) {
 static void header_is_padded_and_sorted_and_carries_the_passport(void **unused) {
     sow_state *state = small_state();
     sow_safetensors *file;
-    const char *path = at("order.safetensors");
+    const char *path = in_folder("order.safetensors");
     static const char *const order[] = {"bn.num_batches_tracked", "fc1.bias", "fc1.weight", "mask"};
     assert_int_equal(sow_save_state(path, state, "{\"seed\":7}"), SOW_OK);
     assert_int_equal(sow_safetensors_open(path, &file), SOW_OK);
@@ -119,8 +100,8 @@ static void same_state_gives_the_same_bytes_whatever_the_order_of_entries(void *
         assert_int_equal(sow_state_new(&states[i]), SOW_OK);
         for (int j = 0; j < 2; j++)
             assert_int_equal(sow_state_add(states[i], (i + j) % 2 ? "a" : "b", SOW_F32, 1, (int64_t[]){4}, &entry), SOW_OK);
-        assert_int_equal(sow_save_state(at("same"), states[i], NULL), SOW_OK);
-        assert_int_equal(sow_sha256_file(at("same"), sums[i]), SOW_OK);
+        assert_int_equal(sow_save_state(in_folder("same"), states[i], NULL), SOW_OK);
+        assert_int_equal(sow_sha256_file(in_folder("same"), sums[i]), SOW_OK);
         sow_state_free(states[i]);
     }
     assert_string_equal(sums[0], sums[1]);
@@ -136,8 +117,8 @@ static void transposed_tensors_are_written_in_logical_order(void **unused) {
     sow_tensor stored = SOW_TENSOR(memory, SOW_F32, IN, OUT);
     assert_int_equal(sow_state_new(&state), SOW_OK);
     assert_int_equal(sow_state_add_view(state, "w", sow_transpose(stored), &entry), SOW_OK);
-    assert_int_equal(sow_save_state(at("t.safetensors"), state, NULL), SOW_OK);
-    assert_int_equal(sow_load_state(at("t.safetensors"), &back), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("t.safetensors"), state, NULL), SOW_OK);
+    assert_int_equal(sow_load_state(in_folder("t.safetensors"), &back), SOW_OK);
     const float *logical = sow_state_find(back, "w")->value.data;
     for (int o = 0; o < OUT; o++)
         for (int i = 0; i < IN; i++)
@@ -156,8 +137,8 @@ static void every_dtype_comes_back(void **unused) {
         assert_int_equal(sow_state_add(state, name, (sow_dtype)d, 1, (int64_t[]){5}, &entry), SOW_OK);
         memset(entry->value.data, d + 1, sow_bytes(entry->value));
     }
-    assert_int_equal(sow_save_state(at("d.safetensors"), state, NULL), SOW_OK);
-    assert_int_equal(sow_load_state(at("d.safetensors"), &back), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("d.safetensors"), state, NULL), SOW_OK);
+    assert_int_equal(sow_load_state(in_folder("d.safetensors"), &back), SOW_OK);
     for (int d = 0; d < SOW_DTYPES; d++) {
         snprintf(name, sizeof name, "t%d", d);
         sow_entry *a = sow_state_find(state, name), *b = sow_state_find(back, name);
@@ -172,13 +153,13 @@ static void empty_files_and_empty_tensors_are_files(void **unused) {
     sow_state *state, *back;
     sow_entry *entry;
     assert_int_equal(sow_state_new(&state), SOW_OK);
-    assert_int_equal(sow_save_state(at("none.safetensors"), state, NULL), SOW_OK);
-    assert_int_equal(sow_load_state(at("none.safetensors"), &back), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("none.safetensors"), state, NULL), SOW_OK);
+    assert_int_equal(sow_load_state(in_folder("none.safetensors"), &back), SOW_OK);
     assert_int_equal(sow_state_count(back), 0);
     sow_state_free(back);
     assert_int_equal(sow_state_add(state, "empty", SOW_F32, 2, (int64_t[]){0, 3}, &entry), SOW_OK);
-    assert_int_equal(sow_save_state(at("none.safetensors"), state, NULL), SOW_OK);
-    assert_int_equal(sow_load_state(at("none.safetensors"), &back), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("none.safetensors"), state, NULL), SOW_OK);
+    assert_int_equal(sow_load_state(in_folder("none.safetensors"), &back), SOW_OK);
     assert_int_equal(sow_state_entry(back, 0)->value.shape[1], 3);
     sow_state_free(back);
     sow_state_free(state);
@@ -201,24 +182,24 @@ static void misaligned_tensors_are_copied(void **unused) {
 #define F32_PAIR "\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]"
 
 static void truncated_and_oversized_files_are_refused(void **unused) {
-    FILE *file = fopen(at("short.safetensors"), "wb");
+    FILE *file = fopen(in_folder("short.safetensors"), "wb");
     fwrite("abc", 1, 3, file);
     fclose(file);
-    refused_path(at("short.safetensors"), SOW_E_FORMAT, "3 bytes, a safetensors file has at least 8");
+    refused_path(in_folder("short.safetensors"), SOW_E_FORMAT, "3 bytes, a safetensors file has at least 8");
     uint64_t length = 100000001;
-    file = fopen(at("long.safetensors"), "wb");
+    file = fopen(in_folder("long.safetensors"), "wb");
     fwrite(&length, 8, 1, file);
     fclose(file);
-    refused_path(at("long.safetensors"), SOW_E_FORMAT, "a header of 100000001 bytes, at most 100000000");
+    refused_path(in_folder("long.safetensors"), SOW_E_FORMAT, "a header of 100000001 bytes, at most 100000000");
     length = 50;
-    file = fopen(at("cut.safetensors"), "wb");
+    file = fopen(in_folder("cut.safetensors"), "wb");
     fwrite(&length, 8, 1, file);
     fwrite("{}", 1, 2, file);
     fclose(file);
-    refused_path(at("cut.safetensors"), SOW_E_FORMAT, "a header of 50 bytes in a file of 10");
+    refused_path(in_folder("cut.safetensors"), SOW_E_FORMAT, "a header of 50 bytes in a file of 10");
     refused("{\"a\":{" F32_PAIR "}}", 7, "\"a\": ends at byte 8 of the data, the file holds 7");
     refused("{\"a\":{" F32_PAIR "}}", 9, "1 bytes behind the last tensor");
-    refused_path(at("absent.safetensors"), SOW_E_NOT_FOUND, "cannot be opened");
+    refused_path(in_folder("absent.safetensors"), SOW_E_NOT_FOUND, "cannot be opened");
 }
 
 static void overlaps_gaps_and_duplicates_are_refused(void **unused) {
@@ -274,7 +255,7 @@ static void deep_and_bracketed_headers_are_refused_before_they_cost_memory(void 
 static const char *index_of(const char *map) {
     static char text[2048];
     snprintf(text, sizeof text, "{\"metadata\":{\"total_size\":16},\"weight_map\":{%s}}", map);
-    const char *path = at("model.safetensors.index.json");
+    const char *path = in_folder("model.safetensors.index.json");
     assert_int_equal(sow_write_file(path, text, strlen(text)), SOW_OK);
     return path;
 }
@@ -285,7 +266,7 @@ static void shards_are_one_file(void **unused) {
     raw("m-1.safetensors", "{\"a\":{" F32_PAIR "}}", 8);
     raw("m-2.safetensors", "{\"b\":{" F32_PAIR "}}", 8);
     index_of("\"b\":\"m-2.safetensors\",\"a\":\"m-1.safetensors\"");
-    assert_int_equal(sow_safetensors_open(folder, &file), SOW_OK);
+    assert_int_equal(sow_safetensors_open(test_folder, &file), SOW_OK);
     assert_int_equal(sow_safetensors_count(file), 2);
     assert_int_equal(sow_safetensors_find(file, "b", &t), SOW_OK);
     assert_memory_equal(t.data, "\0\1\2\3\4\5\6\7", 8);
@@ -319,37 +300,37 @@ static void streamed_files_equal_saved_ones(void **unused) {
         sow_entry *entry = sow_state_entry(state, i);
         names[i] = entry->name, tensors[i] = entry->value;
     }
-    assert_int_equal(sow_safetensors_create(at("s1"), 4, names, tensors, NULL, &writer), SOW_E_ARGUMENT);
+    assert_int_equal(sow_safetensors_create(in_folder("s1"), 4, names, tensors, NULL, &writer), SOW_E_ARGUMENT);
     assert_int_equal(sow_safetensors_sort(4, names, tensors), SOW_OK);
-    assert_int_equal(sow_safetensors_create(at("s1"), 4, names, tensors, NULL, &writer), SOW_OK);
+    assert_int_equal(sow_safetensors_create(in_folder("s1"), 4, names, tensors, NULL, &writer), SOW_OK);
     for (int i = 0; i < 4; i++) {
         const char *bytes = tensors[i].data;
         for (size_t j = 0; j < sow_bytes(tensors[i]); j++) assert_int_equal(sow_safetensors_put(writer, bytes + j, 1), SOW_OK);
     }
     assert_int_equal(sow_safetensors_put(writer, "", 1), SOW_E_ARGUMENT);
     assert_int_equal(sow_safetensors_commit(writer), SOW_OK);
-    assert_int_equal(sow_save_state(at("s2"), state, NULL), SOW_OK);
-    assert_int_equal(sow_sha256_file(at("s1"), sums[0]), SOW_OK);
-    assert_int_equal(sow_sha256_file(at("s2"), sums[1]), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("s2"), state, NULL), SOW_OK);
+    assert_int_equal(sow_sha256_file(in_folder("s1"), sums[0]), SOW_OK);
+    assert_int_equal(sow_sha256_file(in_folder("s2"), sums[1]), SOW_OK);
     assert_string_equal(sums[0], sums[1]);
 
-    assert_int_equal(sow_safetensors_create(at("s3"), 4, names, tensors, NULL, &writer), SOW_OK);
+    assert_int_equal(sow_safetensors_create(in_folder("s3"), 4, names, tensors, NULL, &writer), SOW_OK);
     assert_int_equal(sow_safetensors_commit(writer), SOW_E_ARGUMENT);
     assert_non_null(strstr(sow_message(), "0 bytes of data came, 47 were described"));
-    assert_false(sow_path_exists(at("s3")));
+    assert_false(sow_path_exists(in_folder("s3")));
     sow_state_free(state);
 }
 
 static void loading_into_a_state_names_what_does_not_fit(void **unused) {
     sow_state *state = small_state(), *other;
     sow_entry *entry;
-    assert_int_equal(sow_save_state(at("into.safetensors"), state, NULL), SOW_OK);
+    assert_int_equal(sow_save_state(in_folder("into.safetensors"), state, NULL), SOW_OK);
     sow_put(sow_state_find(state, "fc1.weight")->value, 5, 99);
-    assert_int_equal(sow_load_into(at("into.safetensors"), state), SOW_OK);
+    assert_int_equal(sow_load_into(in_folder("into.safetensors"), state), SOW_OK);
     assert_true(sow_at(sow_state_find(state, "fc1.weight")->value, 5) == 2.5);
     assert_int_equal(sow_state_new(&other), SOW_OK);
     assert_int_equal(sow_state_add(other, "fc1.weight", SOW_F32, 2, (int64_t[]){3, 2}, &entry), SOW_OK);
-    assert_int_equal(sow_load_into(at("into.safetensors"), other), SOW_E_SHAPE);
+    assert_int_equal(sow_load_into(in_folder("into.safetensors"), other), SOW_E_SHAPE);
     assert_non_null(strstr(sow_message(), "into.safetensors"));
     assert_non_null(strstr(sow_message(), "fc1.weight"));
     sow_state_free(other);

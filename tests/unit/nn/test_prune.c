@@ -1,33 +1,15 @@
 /* Magnitude pruning: card 07's unit oracles. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "sow/init.h"
-#include "sow/prune.h"
-#include "sow/safetensors.h"
+#include "check.h"
 
 static sow_arena *arena;
-static char folder[512];
 
-static int setup(void **state) {
-    snprintf(folder, sizeof folder, "%s", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return sow_arena_new(&arena) == SOW_OK ? 0 : -1;
+static int set_up(void **state) {
+    return make_test_folder() == 0 && sow_arena_new(&arena) == SOW_OK ? 0 : -1;
 }
 
-static int teardown(void **state) {
+static int tear_down(void **state) {
     sow_arena_free(arena);
     return 0;
-}
-
-static const char *path_of(const char *name) {
-    return sow_path_join(arena, folder, name);
 }
 
 static sow_prune_spec spec_of(const char *rates) {
@@ -355,7 +337,7 @@ static void weights_that_are_not_finite_are_refused(void **state) {
 
 static void a_file_is_pruned_as_its_state_is(void **state) {
     sow_state *w = lenet(), *masks;
-    const char *final = path_of("final.safetensors"), *m1 = path_of("m1.safetensors"), *m2 = path_of("m2.safetensors");
+    const char *final = in_folder("final.safetensors"), *m1 = in_folder("m1.safetensors"), *m2 = in_folder("m2.safetensors");
     assert_int_equal(sow_save_state(final, w, NULL), SOW_OK);
     for (int global = 0; global < 2; global++) {
         sow_prune_spec spec = spec_of("0.3");
@@ -400,7 +382,7 @@ static void foreign_files_lose_weights_but_no_norms_embeddings_and_biases(void *
         assert_int_equal(sow_state_add(w, tensors[i].name, SOW_F32, tensors[i].rank, tensors[i].shape, &e), SOW_OK);
         for (int64_t k = 0; k < sow_count(e->value); k++) sow_put(e->value, k, (double)k + 1);
     }
-    const char *final = path_of("foreign.safetensors"), *out = path_of("foreign-mask.safetensors");
+    const char *final = in_folder("foreign.safetensors"), *out = in_folder("foreign-mask.safetensors");
     assert_int_equal(sow_save_state(final, w, NULL), SOW_OK);
     sow_prune_spec spec = spec_of("0.5");
     assert_int_equal(sow_prune_file(arena, final, NULL, &spec, out, NULL, NULL, NULL), SOW_OK);
@@ -413,8 +395,8 @@ static void foreign_files_lose_weights_but_no_norms_embeddings_and_biases(void *
 
 static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state) {
     sow_state *w = lenet(), *start, *masks;
-    const char *theta0 = path_of("theta0.safetensors"), *mask = path_of("m.safetensors"),
-               *out = path_of("start.safetensors");
+    const char *theta0 = in_folder("theta0.safetensors"), *mask = in_folder("m.safetensors"),
+               *out = in_folder("start.safetensors");
     sow_entry *counter; /* of another size than the weights, and last by name */
     assert_int_equal(sow_state_add(w, "norm.num_batches_tracked", SOW_I64, 0, NULL, &counter), SOW_OK);
     sow_put(counter->value, 0, 7);
@@ -423,7 +405,7 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
     assert_int_equal(sow_prune_file(arena, theta0, NULL, &spec, mask, NULL, NULL, NULL), SOW_OK);
     assert_int_equal(sow_mask_file(arena, theta0, mask, out, NULL, NULL), SOW_OK);
     assert_int_equal(sow_load_state(out, &start), SOW_OK);
-    assert_int_equal(sow_load_state(path_of("start.mask.safetensors"), &masks), SOW_OK);
+    assert_int_equal(sow_load_state(in_folder("start.mask.safetensors"), &masks), SOW_OK);
     const uint8_t *keep = sow_state_find(masks, "fc1.weight")->value.data;
     const uint32_t *was = sow_state_find(w, "fc1.weight")->value.data,
                    *is = sow_state_find(start, "fc1.weight")->value.data;
@@ -438,8 +420,8 @@ static void rewinding_restores_every_bit_and_writes_the_mask_beside(void **state
 
 static void masks_of_another_shape_or_kind_are_refused(void **state) {
     sow_state *w = row_of(ten, 10), *m;
-    const char *final = path_of("w.safetensors"), *mask = path_of("bad.safetensors"),
-               *out = path_of("never.safetensors");
+    const char *final = in_folder("w.safetensors"), *mask = in_folder("bad.safetensors"),
+               *out = in_folder("never.safetensors");
     assert_int_equal(sow_save_state(final, w, NULL), SOW_OK);
     sow_prune_spec spec = spec_of("0.5");
     struct {
@@ -464,7 +446,7 @@ static void masks_of_another_shape_or_kind_are_refused(void **state) {
         sow_state_free(m);
     }
     assert_false(sow_path_exists(out));
-    assert_false(sow_path_exists(path_of("never.mask.safetensors")));
+    assert_false(sow_path_exists(in_folder("never.mask.safetensors")));
     sow_state_free(w);
 }
 
@@ -494,5 +476,5 @@ int main(void) {
         cmocka_unit_test(rewinding_restores_every_bit_and_writes_the_mask_beside),
         cmocka_unit_test(masks_of_another_shape_or_kind_are_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

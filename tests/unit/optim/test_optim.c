@@ -2,7 +2,6 @@
 #include "check.h"
 
 #include <math.h>
-#include <unistd.h>
 
 static void schedules_are_read_and_followed(void **state) {
     sow_schedule s;
@@ -193,7 +192,7 @@ static void train(const sow_data *data, sow_training t, int threads, const char 
 
 static void training_learns_and_repeats_to_the_bit(void **state) {
     sow_data *data;
-    char first[65], other[65], folder[300];
+    char first[65], other[65];
     sow_evaluation a, b;
     OK(sow_data_open("synthetic:relmlp:7", &(sow_data_options){.validation = -1}, &data));
     train(data, recipe(), 1, NULL, 0, true, 0, first, &a);
@@ -204,9 +203,8 @@ static void training_learns_and_repeats_to_the_bit(void **state) {
         assert_string_equal(first, other);
         assert_memory_equal(&a, &b, sizeof a);
     }
-    snprintf(folder, sizeof folder, "%s/run-%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
-    OK(sow_make_folder(folder));
-    train(data, recipe(), 1, folder, 45, true, 0, other, &b);
+    OK(sow_make_folder(in_folder("run")));
+    train(data, recipe(), 1, in_folder("run"), 45, true, 0, other, &b);
     assert_string_equal(first, other);
     assert_memory_equal(&a, &b, sizeof a);
     sow_training changed = recipe();
@@ -218,13 +216,12 @@ static void training_learns_and_repeats_to_the_bit(void **state) {
 
 static void dropout_and_resume_agree_too(void **state) {
     sow_data *data;
-    char first[65], other[65], folder[300];
+    char first[65], other[65];
     sow_evaluation a, b;
     OK(sow_data_open("synthetic:relmlp:7", &(sow_data_options){.validation = -1}, &data));
     train(data, recipe(), 2, NULL, 0, false, 0.5, first, &a);
-    snprintf(folder, sizeof folder, "%s/drop-%d", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
-    OK(sow_make_folder(folder));
-    train(data, recipe(), 1, folder, 71, false, 0.5, other, &b);
+    OK(sow_make_folder(in_folder("drop")));
+    train(data, recipe(), 1, in_folder("drop"), 71, false, 0.5, other, &b);
     assert_string_equal(first, other);
     sow_data_free(data);
 }
@@ -274,6 +271,7 @@ static void what_does_not_fit_is_refused(void **state) {
 }
 
 int main(void) {
+    if (make_test_folder()) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedules_are_read_and_followed), cmocka_unit_test(updates_follow_the_formulas),
         cmocka_unit_test(masked_weights_stay_exactly_zero), cmocka_unit_test(entries_without_gradient_are_skipped),

@@ -5,16 +5,6 @@
 #include "check.h"
 #include "sow/weights.h"
 
-static char folder[512];
-
-static const char *in_folder(const char *name) {
-    static char paths[4][600];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
 static sow_init scheme_of(const char *text) {
     sow_init init;
     OK(sow_init_parse(text, &init));
@@ -273,8 +263,7 @@ static void lsuv_refuses_weights_that_are_not_filled(void **state) {
 }
 
 int main(void) {
-    snprintf(folder, sizeof folder, "%s/test_classic.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(folder)) return 1;
+    if (make_test_folder()) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_and_states_get_the_same_bits),
         cmocka_unit_test(kept_tensors_keep_every_byte),

@@ -136,7 +136,7 @@ static sow_status control_of(sow_call *call, sow_control *out) {
     SOW_TRY(sow_control_parse(sow_text(call, "kind"), &out->kind));
     SOW_TRY(sow_scheme_parse(sow_text(call, "scheme"), &scheme));
     out->init = sow_init_defaults(scheme);
-    if (out->kind == SOW_CONTROL_NOISE) ticket_set_default(call, "c", "1");
+    if (out->kind == SOW_CONTROL_NOISE) sow_resolve(call, "c", "1");
     out->c = sow_text(call, "c") ? sow_real(call, "c") : 0;
     out->keep_signs = sow_flag(call, "keep-signs");
     out->seed = (uint64_t)sow_int(call, "seed");

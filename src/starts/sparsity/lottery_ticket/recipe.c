@@ -29,18 +29,12 @@ static const recipe recipes[] = {
     {"google", "mlp:", "50000", "64", "sgd", "0.1", .normalisation = "row", .val = "0", .rate = "fc=0.2,out=0.1"},
 };
 
-/* Sets an option that the user has not, so that passports show what was used. */
-void ticket_set_default(sow_call *call, const char *option, const char *value) {
-    for (int i = 0; call->action->options[i].name; i++)
-        if (!strcmp(call->action->options[i].name, option) && !call->values[i] && value) call->values[i] = value;
-}
-
 static sow_status set_milestones(sow_call *call, const recipe *r) {
     if (r->milestones[0] == 0 || sow_text(call, "schedule")) return SOW_OK;
     double steps = (double)sow_int(call, "steps");
     const char *text = sow_arena_format(call->arena, "multistep:%.0f,%.0f", r->milestones[0] * steps,
                                         r->milestones[1] * steps);
-    ticket_set_default(call, "schedule", text);
+    sow_resolve(call, "schedule", text);
     return text ? SOW_OK : SOW_E_MEMORY;
 }
 
@@ -54,25 +48,25 @@ sow_status ticket_apply_recipe(sow_call *call) {
         return sow_fail(SOW_E_ARGUMENT, "--preset %s has no recipe for %s; give --steps, --optimizer, --lr ... instead",
                         preset, arch);
     if (!r) {
-        ticket_set_default(call, "rate", "0.2");
+        sow_resolve(call, "rate", "0.2");
         return SOW_OK;
     }
-    if (!sow_text(call, "rate") && r->global) ticket_set_default(call, "global", "true");
-    ticket_set_default(call, "rate", r->rate);
-    ticket_set_default(call, "steps", r->steps);
-    ticket_set_default(call, "batch", r->batch);
+    if (!sow_given(call, "rate") && r->global) sow_resolve(call, "global", "true");
+    sow_resolve(call, "rate", r->rate);
+    sow_resolve(call, "steps", r->steps);
+    sow_resolve(call, "batch", r->batch);
     /* a rate of another optimiser would not fit */
     if (sow_given(call, "optimizer") && strcmp(sow_text(call, "optimizer"), r->optimizer) && !sow_given(call, "lr"))
         return sow_fail(SOW_E_ARGUMENT, "--optimizer %s needs its --lr: the recipe's %s is for %s",
                         sow_text(call, "optimizer"), r->lr, r->optimizer);
-    if (!sow_given(call, "optimizer")) ticket_set_default(call, "momentum", r->momentum);
-    ticket_set_default(call, "optimizer", r->optimizer);
-    ticket_set_default(call, "lr", r->lr);
-    ticket_set_default(call, "weight-decay", r->weight_decay);
-    ticket_set_default(call, "augment", r->augment);
-    ticket_set_default(call, "normalisation", r->normalisation);
-    ticket_set_default(call, "val", r->val);
-    ticket_set_default(call, "evaluate-every", "100");
+    if (!sow_given(call, "optimizer")) sow_resolve(call, "momentum", r->momentum);
+    sow_resolve(call, "optimizer", r->optimizer);
+    sow_resolve(call, "lr", r->lr);
+    sow_resolve(call, "weight-decay", r->weight_decay);
+    sow_resolve(call, "augment", r->augment);
+    sow_resolve(call, "normalisation", r->normalisation);
+    sow_resolve(call, "val", r->val);
+    sow_resolve(call, "evaluate-every", "100");
     return set_milestones(call, r);
 }
 

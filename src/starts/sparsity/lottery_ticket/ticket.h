@@ -23,8 +23,6 @@ int ticket_last_round(sow_arena *arena, const char *folder); /* -1: no masks the
 sow_status ticket_start_file(sow_arena *arena, const char *folder, const char **out);
 char *ticket_mask_file(sow_arena *arena, const char *folder, int round);
 
-/* Sets an option that the user has not, so that passports show what was used. */
-void ticket_set_default(sow_call *call, const char *option, const char *value);
 /* json_object_set_new with a status. */
 sow_status ticket_set(json_t *object, const char *key, json_t *value);
 
