@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sow/stats.h"
+#include "base/clones.h"
 #include "sow/random.h"
+#include "sow/stats.h"
 
 enum { SEEDS_MAX = 128, ALL_ROWS_UP_TO = 16, ROWS_MAX = 1 << ALL_ROWS_UP_TO, BISECTIONS = 60 };
 
@@ -65,14 +66,32 @@ bool sow_is_look(sow_looks looks, int n) {
            (n >= looks.first && n < looks.last && (n - looks.first) % (looks.every > 0 ? looks.every : 1) == 0);
 }
 
-/* ---- one look ---- */
+/* ---- sums ---- */
 
-/* S[b] += sign(b, k) * x. */
-static void add(sow_flip *flip, int k, double x) {
-    const int8_t *restrict signs = flip->signs + k * flip->rows;
-    double *restrict sums = flip->sums;
-    for (int64_t b = 0; b < flip->rows; b++) sums[b] += signs[b] * x;
+/* S[b] += sign(b, k) * x, for rows from `start` on. */
+SOW_CLONES static void add(const sow_flip *flip, double *restrict sums, int64_t start, int64_t count, int k, double x) {
+    const int8_t *restrict signs = flip->signs + k * flip->rows + start;
+    for (int64_t b = 0; b < count; b++) sums[b] += signs[b] * x;
 }
+
+/* With all 2^N rows, rows that agree in their first k signs have one sum, and live and die together: one stands for
+ * them all, and becomes two with each seed. */
+SOW_CLONES static void split(double *restrict sums, int64_t count, double x) {
+    double *restrict flipped = sums + count;
+    for (int64_t b = 0; b < count; b++) flipped[b] = sums[b] - x, sums[b] += x;
+}
+
+SOW_CLONES static int64_t count_from(const double *values, int64_t count, double least) {
+    int64_t found = 0;
+    for (int64_t b = 0; b < count; b++) found += values[b] >= least;
+    return found;
+}
+
+SOW_CLONES static void spend(double *sums, int64_t count, double threshold) {
+    for (int64_t b = 0; b < count; b++) sums[b] = sums[b] > threshold ? -INFINITY : sums[b];
+}
+
+/* ---- one look ---- */
 
 /* The element at `rank` (from 0) in descending order; reorders `values`. Quickselect with the median of three. */
 static double select_descending(double *values, int64_t count, int64_t rank) {
@@ -96,69 +115,101 @@ static double select_descending(double *values, int64_t count, int64_t rank) {
     return values[rank];
 }
 
-/* Copies the rows at least as large as what a sample suggests for `rank`: the tail that the selection needs. */
-static int64_t copy_tail(const sow_flip *flip, int64_t rank, double *tail) {
-    enum { STRIDE = 32 };
+/* Copies the values from `bar` on; most blocks hold none. */
+SOW_CLONES static int64_t copy_from(const double *values, int64_t count, double bar, double *tail) {
+    enum { BLOCK = 32 };
+    int64_t copied = 0, b = 0;
+    for (; b + BLOCK <= count; b += BLOCK) {
+        int64_t above = 0;
+        for (int i = 0; i < BLOCK; i++) above += values[b + i] >= bar;
+        for (int i = 0; above > 0; i++)
+            if (values[b + i] >= bar) tail[copied++] = values[b + i], above--;
+    }
+    for (; b < count; b++)
+        if (values[b] >= bar) tail[copied++] = values[b];
+    return copied;
+}
+
+/* Copies the sums at least as large as what a sample suggests for `rank`: the tail that the selection needs. */
+static int64_t copy_tail(const double *sums, int64_t count, int64_t rank, double *tail) {
+    enum { STRIDE = 64 };
     double sample[ROWS_MAX / STRIDE + 1];
-    int64_t sampled = 0, wanted = rank / STRIDE * 2 + 8, count = 0;
-    for (int64_t b = 0; b < flip->rows; b += STRIDE) sample[sampled++] = flip->sums[b];
+    int64_t sampled = 0, wanted = rank / STRIDE * 2 + 8;
+    for (int64_t b = 0; b < count; b += STRIDE) sample[sampled++] = sums[b];
     if (wanted >= sampled) return 0;
-    double bar = select_descending(sample, sampled, wanted);
-    for (int64_t b = 0; b < flip->rows; b++) {
-        tail[count] = flip->sums[b];
-        count += flip->sums[b] >= bar;
-    }
-    return count;
+    return copy_from(sums, count, select_descending(sample, sampled, wanted), tail);
 }
 
-/* The element at `rank` among the sums. Spent rows come last. */
-static double kth_largest(sow_flip *flip, int64_t rank) {
-    int64_t count = copy_tail(flip, rank, flip->work);
-    if (count <= rank) { /* the sample misled, or is too small */
-        memcpy(flip->work, flip->sums, (size_t)flip->rows * sizeof *flip->work);
-        count = flip->rows;
+/* What stands at `rank` among the sums, and the part of them in flip->work that holds all from there on. Spent rows
+ * come last. */
+static double kth_largest(sow_flip *flip, int64_t count, int64_t rank, int64_t *tail) {
+    *tail = copy_tail(flip->sums, count, rank, flip->work);
+    if (*tail <= rank) { /* the sample misled, or is too small */
+        memcpy(flip->work, flip->sums, (size_t)count * sizeof *flip->work);
+        *tail = count;
     }
-    return select_descending(flip->work, count, rank);
+    return select_descending(flip->work, *tail, rank);
 }
 
-/* Spends the rows above the threshold; their number. */
-static int64_t spend(sow_flip *flip, double threshold) {
-    int64_t spent = 0;
-    for (int64_t b = 0; b < flip->rows; b++) {
-        bool above = flip->sums[b] > threshold;
-        flip->sums[b] = above ? -INFINITY : flip->sums[b];
-        spent += above;
-    }
-    return spent;
-}
-
-/* ---- the test ---- */
-
-/* One look at the sums; *used counts the rows spent so far. */
-static sow_flip_look look_at(sow_flip *flip, int k, sow_looks looks, double a, double magnitude, int64_t *used) {
+/* Rejections that all looks up to k may have made together. */
+static int64_t allowance(const sow_flip *flip, int k, sow_looks looks, double a) {
     double share = (double)k / looks.last;
-    sow_flip_look look = {
-        k, (int64_t)floor((double)flip->rows * a * share * share + 1e-9) - *used, NAN, flip->sums[0], 0, false};
+    return (int64_t)floor((double)flip->rows * a * share * share + 1e-9);
+}
+
+/* One look at `count` sums, each of rows/count rows; *used counts the rows spent so far. */
+static sow_flip_look look_at(sow_flip *flip, int64_t count, int k, sow_looks looks, double a, double magnitude,
+                             int64_t *used) {
+    sow_flip_look look = {k, allowance(flip, k, looks, a) - *used, NAN, flip->sums[0], 0, false};
     if (look.free < 1) return look;
-    int64_t live = flip->rows - *used;
-    look.threshold = kth_largest(flip, look.free < live ? look.free : live - 1) + 1e-12 * magnitude;
+    int64_t live = flip->rows - *used, each = flip->rows / count, tail;
+    double largest = kth_largest(flip, count, (look.free < live ? look.free : live - 1) / each, &tail);
+    look.threshold = largest + 1e-12 * magnitude;
     look.rejected = look.sum > look.threshold;
-    look.died = spend(flip, look.threshold);
+    for (int64_t i = 0; i < tail; i++) look.died += each * (flip->work[i] > look.threshold);
+    if (look.died > 0) spend(flip->sums, count, look.threshold);
     *used += look.died;
     return look;
 }
 
+/* ---- the test ---- */
+
+/* Whether a few rows show already that no look rejects: row 0 is not among the `allowance` largest where more rows
+ * reach its sum. Spares nine tenths of the work where nothing is to be found. */
+static bool cannot_reject(sow_flip *flip, const double *x, int n, sow_looks looks, double a) {
+    enum { FEW = 4096, PARTS = 3 };
+    int64_t reached[SEEDS_MAX] = {0};
+    bool open = true;
+    if (flip->rows < 4 * FEW) return false;
+    for (int part = 0; part < PARTS && open; part++) {
+        double *sums = flip->work, seen = 0;
+        open = false;
+        for (int64_t b = 0; b < FEW; b++) sums[b] = 0;
+        for (int k = 1; k <= n; k++) {
+            add(flip, sums, part * FEW, FEW, k - 1, x[k - 1]);
+            seen += x[k - 1];
+            if (!sow_is_look(looks, k)) continue;
+            reached[k - 1] += count_from(sums, FEW, seen);
+            open |= reached[k - 1] <= allowance(flip, k, looks, a);
+        }
+    }
+    return !open;
+}
+
 int sow_flip_test(sow_flip *flip, const double *x, int n, sow_looks looks, double a, sow_flip_look *trace,
                   int *traced) {
-    int64_t used = 0;
+    int64_t used = 0, sums = flip->seeds <= ALL_ROWS_UP_TO ? 1 : flip->rows;
     double magnitude = 0;
     int count = 0, rejected = 0;
-    for (int64_t b = 0; b < flip->rows; b++) flip->sums[b] = 0;
-    for (int k = 1; k <= n && k <= flip->seeds && !rejected && used < flip->rows; k++) {
-        add(flip, k - 1, x[k - 1]);
+    if (n > flip->seeds) n = flip->seeds;
+    if (!trace && cannot_reject(flip, x, n, looks, a)) return 0;
+    for (int64_t b = 0; b < sums; b++) flip->sums[b] = 0;
+    for (int k = 1; k <= n && !rejected && used < flip->rows; k++) {
+        if (sums == flip->rows) add(flip, flip->sums, 0, sums, k - 1, x[k - 1]);
+        else split(flip->sums, sums, x[k - 1]), sums *= 2;
         magnitude += fabs(x[k - 1]);
         if (!sow_is_look(looks, k)) continue;
-        sow_flip_look look = look_at(flip, k, looks, a, magnitude, &used);
+        sow_flip_look look = look_at(flip, sums, k, looks, a, magnitude, &used);
         if (look.rejected) rejected = k;
         if (trace) trace[count++] = look;
     }
