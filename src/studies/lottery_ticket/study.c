@@ -111,61 +111,71 @@ enum { IMAGE_PARTS = sizeof image_parts / sizeof *image_parts };
 static const sow_clause smoke_clauses[] = {
     CLAUSE("at 5.8 % of the weights tickets beat fresh values by 1 point in every seed", "ticket", "reinit",
            "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0.01),
-    CLAUSE("and random masks by 7 points in every seed", "ticket", "random mask", "accuracy" AT(13),
-           SOW_LEAST_DIFFERENCE, true, 0.07),
-    CLAUSE("and are no worse than the dense network in every seed", "ticket", "dense", "accuracy" AT(13),
-           SOW_LEAST_DIFFERENCE, true, 0),
+    CLAUSE("at 5.8 % of the weights tickets beat random masks by 7 points in every seed", "ticket", "random mask",
+           "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0.07),
+    CLAUSE("at 5.8 % of the weights tickets are no worse than the dense network in every seed", "ticket", "dense",
+           "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0),
 };
 
-/* Margins: about half of the mean effect on the seeds 101-105, measured once on 24 November 2026 and frozen since; for steps and
- * for the dense network the card's, which are stricter. The verdict comes from other seeds. Means over those five:
+/* Margins: half of the mean effect on the seeds 101-105, rounded down to a tenth of a point; for steps and for the dense
+ * network the card's, which are stricter. Measured on 24 November 2026, and again when the controls got a seed of their
+ * own: where the second measurement asks for less (MNIST at 11 %: 1.0; its random masks: 0.6) the first margin stays.
+ * The verdict comes from other seeds. Means over those five, second measurement:
  *                                                    Fashion-MNIST   MNIST
- *   step of the early stop, ticket / reinit, at 21 %       0.49       0.43
- *                                            at 11 %       0.44       0.55
+ *   step of the early stop, ticket / reinit, at 21 %       0.52       0.44
+ *                                            at 11 %       0.45       0.55
  *                           ticket / dense,  at 21 %       0.54       0.62 (the paper: 38 % earlier)
- *   accuracy, ticket - reinit, at 21 %                    +1.32      +1.42 points
- *                              at 11 %                    +1.75      +2.41
+ *   accuracy, ticket - reinit, at 21 %                    +1.34      +1.48 points
+ *                              at 11 %                    +1.63      +2.15
  *             ticket - dense,  at 21 %                    +0.42      +0.12
  *                              at 11 %                    +0.38      +0.27
- *             random mask - reinit, at 11 %               -0.12      -0.78 (no clause)
- *                                   at 5.5 %              -0.68      -1.47
+ *             random mask - reinit, at 11 %               -0.26      -0.85 (no clause)
+ *                                   at 5.5 %              -0.96      -1.24
  * Most reinitialised networks have not stopped after 1,500 steps, so the first ratios are at most that. */
-#define SMALL_CLAUSES(gain7, gain10, random)                                                                        \
-    CLAUSE("at 21 % of the weights tickets stop earlier than fresh values: at 3/4 of the step", "ticket", "reinit", \
-           "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.75),                                                    \
-        CLAUSE("at 11 % too", "ticket", "reinit", "early stop" AT(10), SOW_RATIO_OF_MEANS, false, 0.75),            \
-        CLAUSE("at 21 % tickets stop earlier than the dense network", "ticket", "dense", "early stop" AT(7),        \
-               SOW_RATIO_OF_MEANS, false, 0.80),                                                                    \
-        CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),         \
-               SOW_MEAN_DIFFERENCE, true, gain7),                                                                   \
-        CLAUSE("at 11 % too", "ticket", "reinit", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, gain10),            \
-        CLAUSE("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7),         \
-               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                  \
-        CLAUSE("at 11 % too", "ticket", "dense", "accuracy" AT(10), SOW_MEAN_DIFFERENCE, true, -0.002),             \
-        CLAUSE("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13),     \
+#define SMALL_CLAUSES(gain7, gain10, random)                                                                         \
+    CLAUSE("at 21 % of the weights tickets stop at 3/4 of the step of fresh values, or earlier", "ticket", "reinit", \
+           "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.75),                                                     \
+        CLAUSE("at 11 % tickets stop at 3/4 of the step of fresh values, or earlier", "ticket", "reinit",            \
+               "early stop" AT(10), SOW_RATIO_OF_MEANS, false, 0.75),                                                \
+        CLAUSE("at 21 % tickets stop at 4/5 of the step of the dense network, or earlier", "ticket", "dense",        \
+               "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),                                                 \
+        CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),          \
+               SOW_MEAN_DIFFERENCE, true, gain7),                                                                    \
+        CLAUSE("at 11 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(10),         \
+               SOW_MEAN_DIFFERENCE, true, gain10),                                                                   \
+        CLAUSE("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7),          \
+               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                   \
+        CLAUSE("at 11 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(10),         \
+               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                   \
+        CLAUSE("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13),      \
                SOW_MEAN_DIFFERENCE, false, random)
-static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.006, 0.008, -0.003)};
+static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.006, 0.008, -0.004)};
 static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.007, 0.012, -0.007)};
 
 /* The card's: what the paper prints, with its tolerance. */
 static const sow_clause full_clauses[] = {
-    CLAUSE("at 21 % tickets stop 20 to 55 % earlier than the dense network: at most 0.80 of its step", "ticket",
-           "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),
-    CLAUSE("and at least 0.45 of it", "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, true, 0.45),
-    CLAUSE("at 21 % tickets beat fresh values", "ticket", "reinit", "accuracy" AT(7), SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("at 3.6 % iterative tickets beat one-shot ones", "ticket", "one-shot", "accuracy" AT(15),
+    CLAUSE("at 21 % of the weights tickets stop at least 20 % earlier than the dense network (the paper: 38 %)",
+           "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),
+    CLAUSE("at 21 % tickets stop at most 55 % earlier than the dense network", "ticket", "dense", "early stop" AT(7),
+           SOW_RATIO_OF_MEANS, true, 0.45),
+    CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),
            SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("tickets fall below the dense network no earlier than at 7 %", "ticket", NULL, "crossing",
-           SOW_MEAN_DIFFERENCE, false, 0.07),
-    CLAUSE("and no later than at 1.2 %", "ticket", NULL, "crossing", SOW_MEAN_DIFFERENCE, true, 0.012),
+    CLAUSE("at 3.6 % iterative tickets are more accurate than one-shot ones", "ticket", "one-shot", "accuracy" AT(15),
+           SOW_MEAN_DIFFERENCE, true, 0),
+    CLAUSE("the sparsest ticket as accurate as the dense network has at most 7 % of the weights (the paper: 3.6 %)",
+           "ticket", NULL, "crossing", SOW_MEAN_DIFFERENCE, false, 0.07),
+    CLAUSE("the sparsest ticket as accurate as the dense network has at least 1.2 % of the weights", "ticket", NULL,
+           "crossing", SOW_MEAN_DIFFERENCE, true, 0.012),
 };
 
 /* Directions only: the paper's, without a margin. */
 static const sow_clause image_clauses[] = {
     CLAUSE("Conv-2: at 8.6 % tickets stop earlier than the dense network", "ticket, conv2", "dense, conv2",
            "early stop" AT(6), SOW_RATIO_OF_MEANS, false, 1),
-    CLAUSE("and are more accurate", "ticket, conv2", "dense, conv2", "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("and beat fresh values", "ticket, conv2", "reinit, conv2", "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
+    CLAUSE("Conv-2: at 8.6 % tickets are more accurate than the dense network", "ticket, conv2", "dense, conv2",
+           "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
+    CLAUSE("Conv-2: at 8.6 % tickets are more accurate than fresh values", "ticket, conv2", "reinit, conv2",
+           "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
     CLAUSE("ResNet-20: a ticket's gain over fresh values is larger at lr 0.01 than at 0.1", "gain, lr 0.01",
            "gain, lr 0.1", "accuracy" AT(3), SOW_MEAN_DIFFERENCE, true, 0),
 };
