@@ -1,0 +1,147 @@
+/* Neighbor-Net: a circle of taxa and the weights of its splits. Bryant and Moulton 2004, Mol. Biol. Evol. 21:255. */
+#include "starts/groups/mycorrhiza/network.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "sow/log.h"
+
+/* Above these many positive splits a dense factor is no longer the cheaper way; nor where few unbounded weights are
+ * negative, since then most splits stay. */
+enum { DENSE_MIN = 3000, DENSE_A_TAXON = 8 };
+static const double few_negatives = .35;
+
+sow_neighbornet_config sow_neighbornet_defaults(void) {
+    return (sow_neighbornet_config){SOW_REDUCE_SYMMETRIC, SOW_SPLITS_AUTO, 1e-7, 1e-6};
+}
+
+static sow_status check_distances(int64_t n, const double *d) {
+    if (n < 2) return sow_fail(SOW_E_RANGE, "a network needs two taxa at least, found %lld", (long long)n);
+    if (n > 20000)
+        return sow_fail(SOW_E_RANGE, "%lld taxa, expected at most 20000: memory grows with their square", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j <= i; j++) {
+            double x = d[i * n + j], y = d[j * n + i];
+            long long a = (long long)i, b = (long long)j;
+            if (!isfinite(x) || !isfinite(y))
+                return sow_fail(SOW_E_NUMBER, "distance of %lld and %lld is not a finite number", a, b);
+            if (x < 0) return sow_fail(SOW_E_FORMAT, "distance of %lld and %lld is %g, expected none below 0", a, b, x);
+            if (i == j && x != 0) return sow_fail(SOW_E_FORMAT, "distance of %lld to itself is %g, expected 0", a, x);
+            if (fabs(x - y) > 1e-9 * fmax(fabs(x), fabs(y)))
+                return sow_fail(SOW_E_FORMAT, "distances are not symmetric: %g from %lld to %lld, %g back", x, a, b, y);
+        }
+    return SOW_OK;
+}
+
+/* The fit's vectors, and what ends it. */
+static sow_status begin(network_fit *fit, double tolerance, sow_arena *arena) {
+    double sum = 0;
+    SOW_TRY(SOW_NEW_RAW(arena, fit->x, fit->pairs));
+    SOW_TRY(SOW_NEW_RAW(arena, fit->target, fit->pairs));
+    SOW_TRY(SOW_NEW_RAW(arena, fit->gradient, fit->pairs));
+    SOW_TRY(SOW_NEW_RAW(arena, fit->residual, fit->pairs));
+    SOW_TRY(SOW_NEW(arena, fit->sums, fit->n));
+    network_transposed(fit->n, fit->d, fit->target, fit->sums);
+    for (int64_t p = 0; p < fit->pairs; p++) sum += fit->target[p] * fit->target[p];
+    fit->bound = tolerance * sqrt(sum);
+    return SOW_OK;
+}
+
+/* Whether the unbounded weights are feasible, up to rounding: then they are the answer. */
+static bool feasible(network_fit *fit, double *negatives) {
+    double largest = 0, least = 0;
+    int64_t below = 0;
+    network_unbounded(fit->n, fit->d, fit->x);
+    for (int64_t p = 0; p < fit->pairs; p++) {
+        largest = fmax(largest, fit->d[p]);
+        least = fmin(least, fit->x[p]);
+        below += fit->x[p] < 0;
+    }
+    *negatives = (double)below / (double)fit->pairs;
+    if (least < -1e-12 * largest) return false;
+    for (int64_t p = 0; p < fit->pairs; p++) fit->x[p] = fmax(fit->x[p], 0);
+    network_gradient(fit);
+    return true;
+}
+
+static sow_status solve(network_fit *fit, sow_split_solver solver, sow_arena *arena) {
+    int64_t limit = DENSE_A_TAXON * fit->n > DENSE_MIN ? DENSE_A_TAXON * fit->n : DENSE_MIN;
+    double negatives;
+    bool full = false;
+    if (feasible(fit, &negatives)) return SOW_OK;
+    if (solver == SOW_SPLITS_AUTO && fit->pairs > DENSE_MIN && negatives < few_negatives) solver = SOW_SPLITS_CG;
+    if (solver == SOW_SPLITS_EXACT) limit = fit->pairs + fit->n;
+    if (solver != SOW_SPLITS_CG) SOW_TRY(network_solve_exact(fit, limit, arena, &full));
+    if (solver == SOW_SPLITS_CG || full) {
+        fit->rounds = 0;
+        SOW_TRY(network_solve_cg(fit, arena));
+    }
+    return SOW_OK;
+}
+
+static sow_status keep_splits(const network_fit *fit, double threshold, sow_arena *arena, sow_network *out) {
+    int64_t n = fit->n;
+    out->count = 0;
+    for (int64_t p = 0; p < fit->pairs; p++) out->count += fit->x[p] > threshold;
+    SOW_TRY(SOW_NEW(arena, out->splits, out->count));
+    sow_split *split = out->splits;
+    for (int64_t k = 1; k < n; k++)
+        for (int64_t i = 0; i + k < n; i++) {
+            double weight = fit->x[network_diagonal(n, k) + i];
+            if (weight > threshold) *split++ = (sow_split){i, i + k, weight};
+        }
+    return SOW_OK;
+}
+
+static void measure(const network_fit *fit, sow_network *out) {
+    double left = 0, all = 0;
+    for (int64_t p = 0; p < fit->pairs; p++) {
+        left += fit->residual[p] * fit->residual[p];
+        all += fit->d[p] * fit->d[p];
+    }
+    out->fit = all > 0 ? 100 * (1 - left / all) : 100;
+    out->residual = sqrt(left);
+    out->rounds = fit->rounds;
+    out->settled = fit->violation <= fit->bound;
+}
+
+sow_status sow_split_weights(int64_t n, const double *distances, const int64_t *circle,
+                             const sow_neighbornet_config *config, sow_arena *arena, sow_network *out) {
+    network_fit fit = {.n = n, .pairs = network_pairs(n)};
+    SOW_TRY(check_distances(n, distances));
+    *out = (sow_network){.taxa = n};
+    SOW_TRY(SOW_NEW(arena, out->circle, n));
+    SOW_TRY(SOW_NEW(arena, out->place, n));
+    for (int64_t i = 0; i < n; i++) out->place[i] = -1;
+    for (int64_t i = 0; i < n; i++) {
+        if (circle[i] < 0 || circle[i] >= n || out->place[circle[i]] >= 0)
+            return sow_fail(SOW_E_RANGE, "circle: place %lld holds %lld, expected each of 0 to %lld once", (long long)i,
+                            (long long)circle[i], (long long)n - 1);
+        out->circle[i] = circle[i], out->place[circle[i]] = i;
+    }
+    sow_arena *scratch;
+    SOW_TRY(sow_arena_new(&scratch));
+    double *d = sow_arena_take_raw(scratch, (size_t)fit.pairs, sizeof *d);
+    fit.d = d;
+    for (int64_t k = 1; d && k < n; k++)
+        for (int64_t i = 0; i + k < n; i++) *d++ = distances[circle[i] * n + circle[i + k]];
+    sow_status status = d ? begin(&fit, config->tolerance, scratch) : SOW_E_MEMORY;
+    if (!status) status = solve(&fit, config->solver, scratch);
+    if (!status) status = keep_splits(&fit, config->threshold, arena, out);
+    if (!status) {
+        double scale = config->tolerance > 0 ? fit.bound / config->tolerance : 0;
+        measure(&fit, out);
+        out->violation = scale > 0 ? fit.violation / scale : 0;
+    }
+    sow_arena_free(scratch);
+    return status;
+}
+
+sow_status sow_neighbornet(int64_t n, const double *distances, const sow_neighbornet_config *config, sow_arena *arena,
+                           sow_network *out) {
+    int64_t *circle;
+    SOW_TRY(check_distances(n, distances));
+    SOW_TRY(SOW_NEW(arena, circle, n));
+    SOW_TRY(network_circle(n, distances, config->reduction, arena, circle));
+    return sow_split_weights(n, distances, circle, config, arena, out);
+}
