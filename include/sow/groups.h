@@ -5,7 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "sow/learn.h"
 #include "sow/memory.h"
+#include "sow/method.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,6 +69,78 @@ static inline bool sow_split_has(const sow_network *network, sow_split split, in
 static inline bool sow_split_trivial(const sow_network *network, sow_split split) {
     return split.last - split.first == 1 || split.last - split.first == network->taxa - 1;
 }
+
+/* ---- ppp: probabilistic partitive partitioning (after Sultan 2020, arXiv 2003.04372; procedure reconstructed) ---- */
+
+typedef enum sow_ppp_test {
+    SOW_PPP_BIC,       /* k Gaussians must describe the rows better than one */
+    SOW_PPP_AGREEMENT, /* nothing beside the agreement */
+    SOW_PPP_ANDERSON,  /* the rows' places along the line between both centroids must not be normal (as in G-means) */
+} sow_ppp_test;
+
+typedef struct sow_ppp_config {
+    double agreement;  /* tau: share of rows on whose side k-means and mixture must agree; 0.7 */
+    double confidence; /* p_min: responsibility from which a row belongs to the core; 0.95 */
+    double bic_margin; /* by how much the BIC must fall; 0 */
+    int64_t min_leaf;  /* rows of a cluster; 0: the larger of 5 (width + 1) and 2 % of the rows */
+    sow_covariance covariance;
+    sow_kmeans_start start;
+    sow_ppp_test test;
+    int restarts;   /* of each k-means; 8 */
+    int clusters;   /* told: split until there are so many; 0: as many as there is evidence for */
+    int flat;       /* where a split in two is refused, splits in 3 .. flat are tried at once; 6; 0: none */
+    bool only_flat; /* one split in 1 .. flat, none of its parts is looked at again */
+    bool reenter;   /* the rows outside of all cores are gone through once more */
+    bool nearest;   /* they are assigned to the nearest centroid, not to the likeliest Gaussian */
+    int64_t sample; /* above this many rows starts compete on a part of them; -1: the larger of 8,192 and 16 a parameter
+                       of a full covariance; 0: never */
+    uint64_t seed;
+} sow_ppp_config;
+sow_ppp_config sow_ppp_defaults(void);
+
+/* One node of the tree, with the evidence for or against its split. NaN: not measured. */
+typedef struct sow_ppp_node {
+    int parent, depth;     /* -1: the root */
+    int child, parts;      /* the first of `parts` nodes in a row; -1 and 0: a leaf */
+    int tried;             /* parts of the split that was judged last: 2, or more at once; 0: none */
+    int64_t size, core;    /* rows, and those of them that went on into the parts */
+    int64_t smallest;      /* rows of the smallest part that k-means gave */
+    double sse, sse_parts; /* squared distances to the mean, and to the parts' means */
+    double agreement, bic_one, bic_parts;
+    double anderson;      /* A*^2 */
+    bool forced;          /* split against the evidence, since the number of clusters was told */
+    int cluster;          /* number of this leaf's cluster, negative: none */
+    const char *decision; /* in words: "split in 2", "leaf: BIC does not fall" */
+} sow_ppp_node;
+
+typedef struct sow_ppp {
+    int64_t count, width, min_leaf;
+    int clusters;
+    sow_ppp_node *nodes;
+    int node_count;
+    int32_t *labels;    /* [count] cluster of each row; clusters are ordered along the first principal axis */
+    uint8_t *core;      /* [count] 1: k-means and mixtures agreed on it, surely, at every level */
+    double *confidence; /* [count] share of the own cluster's Gaussian in the row's density */
+    double *centroids;  /* [clusters, width] means of the cores */
+    int64_t *sizes, *core_sizes; /* [clusters] */
+    sow_mixture leaves;          /* a Gaussian a cluster, of its core */
+    int64_t core_count;
+} sow_ppp;
+
+/* Partitions the rows: two-way k-means (best of several starts), a two-component mixture that begins with that split
+ * and judges it; rows on which both agree go on into the parts; what is not split is a cluster. Everything in the arena.
+ * Errors: SOW_E_RANGE: fewer than 2 rows, more told clusters than rows, nonsense in the configuration; SOW_E_NUMBER:
+ * values that are not finite, or all rows equal; SOW_E_MEMORY, SOW_E_INTERRUPTED. Equal bits for any number of threads.
+ * Cost: per level of the tree a few dozen reads; a round of a mixture 4 n width^2 multiplications. Memory: about 40
+ * bytes a row beside the rows. */
+sow_status sow_ppp_fit(const sow_rows *rows, const sow_ppp_config *config, sow_arena *arena, sow_ppp *out);
+
+/* Labels and confidences of new rows (same width): the likeliest leaf Gaussian, or the nearest centroid. labels,
+ * confidence (of the likeliest), all ([count, clusters]): NULL where not wanted. */
+sow_status sow_ppp_assign(const sow_ppp *model, const sow_rows *rows, bool nearest, int32_t *labels, double *confidence,
+                          double *all);
+
+extern const sow_method sow_method_ppp;
 
 #ifdef __cplusplus
 }

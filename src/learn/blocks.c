@@ -1,0 +1,278 @@
+/* Rows read a chunk at a time, and sums over a fixed power of two of blocks added as a pairwise tree. */
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clones.h"
+#include "learn/learn.h"
+#include "sow/log.h"
+#include "sow/threads.h"
+
+enum { BLOCKS_MAX = 64, BLOCK_ROWS = 2048, INPUT_TILE = 8 };
+static const size_t sums_bytes_max = (size_t)256 << 20; /* of all blocks; above it they run in groups */
+
+sow_status sow_rows_of(sow_tensor data, sow_rows *out) {
+    char text[SOW_SHAPE_TEXT];
+    if (data.rank != 2 || data.shape[1] < 1)
+        return sow_fail(SOW_E_SHAPE, "rows have shape %s, expected [rows, columns]", sow_shape_text(data, text));
+    if (data.dtype == SOW_BOOL || data.dtype >= SOW_C64)
+        return sow_fail(SOW_E_TYPE, "rows are %s, expected real numbers", sow_dtype_name(data.dtype));
+    *out = (sow_rows){.data = data, .count = data.shape[0], .width = data.shape[1]};
+    return SOW_OK;
+}
+
+/* ---- one chunk, by columns ---- */
+
+SOW_CLONES static void turn_f64(const double *from, int64_t row_stride, int64_t columns, int64_t count,
+                                double *restrict out, int64_t stride) {
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t k = 0; k < 8; k++) out[j * stride + i + k] = from[(i + k) * row_stride + j];
+    for (; i < count; i++)
+        for (int64_t j = 0; j < columns; j++) out[j * stride + i] = from[i * row_stride + j];
+}
+
+SOW_CLONES static void turn_f32(const float *from, int64_t row_stride, int64_t columns, int64_t count,
+                                double *restrict out, int64_t stride) {
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (int64_t j = 0; j < columns; j++)
+            for (int64_t k = 0; k < 8; k++) out[j * stride + i + k] = from[(i + k) * row_stride + j];
+    for (; i < count; i++)
+        for (int64_t j = 0; j < columns; j++) out[j * stride + i] = from[i * row_stride + j];
+}
+
+/* The chosen rows' stored values in columns [column, column + columns). */
+static void raw_columns(const sow_rows *rows, int64_t first, int64_t count, int64_t column, int64_t columns,
+                        double *out, int64_t stride) {
+    const sow_tensor *t = &rows->data;
+    int64_t rs = t->stride[0], cs = t->stride[1], start = rows->index ? rows->index[first] : first;
+    bool run = !rows->index || rows->index[first + count - 1] - start == count - 1;
+    if (run && cs == 1 && t->dtype == SOW_F64) {
+        turn_f64((const double *)t->data + start * rs + column, rs, columns, count, out, stride);
+    } else if (run && cs == 1 && t->dtype == SOW_F32) {
+        turn_f32((const float *)t->data + start * rs + column, rs, columns, count, out, stride);
+    } else if (run && rs == 1 && t->dtype == SOW_F64) {
+        for (int64_t j = 0; j < columns; j++)
+            memcpy(out + j * stride, (const double *)t->data + (column + j) * cs + start, (size_t)count * sizeof *out);
+    } else if (t->dtype == SOW_F64) {
+        for (int64_t i = 0; i < count; i++) {
+            const double *row = (const double *)t->data + (rows->index ? rows->index[first + i] : first + i) * rs;
+            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = row[(column + j) * cs];
+        }
+    } else if (t->dtype == SOW_F32) {
+        for (int64_t i = 0; i < count; i++) {
+            const float *row = (const float *)t->data + (rows->index ? rows->index[first + i] : first + i) * rs;
+            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = row[(column + j) * cs];
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            int64_t row = rows->index ? rows->index[first + i] : first + i;
+            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = sow_at(*t, row * t->shape[1] + column + j);
+        }
+    }
+}
+
+/* out += map (x - shift) for the inputs [column, column + columns). */
+SOW_CLONES static void project(const double *restrict x, int64_t columns, int64_t count, const double *map,
+                               int64_t inputs, int64_t width, double *restrict out, int64_t stride) {
+    for (int64_t q = 0; q < width; q++)
+        for (int64_t j = 0; j < columns; j++) {
+            double m = map[q * inputs + j];
+            for (int64_t i = 0; i < count; i++) out[q * stride + i] += m * x[j * SOW_CHUNK + i];
+        }
+}
+
+static void standardise(const sow_rows *rows, int64_t column, int64_t columns, int64_t count, double *x,
+                        int64_t stride) {
+    for (int64_t j = 0; j < columns; j++) {
+        double shift = rows->shift ? rows->shift[column + j] : 0, scale = rows->scale ? rows->scale[column + j] : 1;
+        for (int64_t i = 0; i < count; i++) x[j * stride + i] = (x[j * stride + i] - shift) * scale;
+    }
+}
+
+void sow_rows_chunk(const sow_rows *rows, int64_t first, int64_t count, double *out, int64_t stride) {
+    int64_t inputs = rows->data.shape[1];
+    if (count <= 0) return;
+    if (!rows->map) {
+        raw_columns(rows, first, count, 0, inputs, out, stride);
+        if (rows->shift || rows->scale) standardise(rows, 0, inputs, count, out, stride);
+        return;
+    }
+    double tile[INPUT_TILE * SOW_CHUNK];
+    for (int64_t q = 0; q < rows->width; q++) memset(out + q * stride, 0, (size_t)count * sizeof *out);
+    for (int64_t j = 0; j < inputs; j += INPUT_TILE) {
+        int64_t columns = inputs - j < INPUT_TILE ? inputs - j : INPUT_TILE;
+        raw_columns(rows, first, count, j, columns, tile, SOW_CHUNK);
+        if (rows->shift) standardise(rows, j, columns, count, tile, SOW_CHUNK);
+        project(tile, columns, count, rows->map + j, inputs, rows->width, out, stride);
+    }
+}
+
+/* ---- some of the rows ---- */
+
+sow_status sow_rows_sample(const sow_rows *rows, int64_t most, sow_arena *arena, sow_rows *out, int64_t **numbers) {
+    int64_t n = rows->count < most ? rows->count : most, *index;
+    double *values;
+    if (numbers) SOW_TRY(SOW_NEW_RAW(arena, *numbers, n));
+    SOW_TRY(SOW_NEW_RAW(arena, index, n));
+    SOW_TRY(SOW_NEW_RAW(arena, values, n * rows->width));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = (int64_t)((__int128)i * rows->count / n);
+        if (numbers) (*numbers)[i] = row;
+        index[i] = rows->index ? rows->index[row] : row;
+    }
+    sow_rows chosen = *rows;
+    chosen.index = index;
+    chosen.count = n;
+    for (int64_t i = 0; i < n; i += SOW_CHUNK) /* columns n apart: chunks of it are copied, not turned */
+        sow_rows_chunk(&chosen, i, n - i < SOW_CHUNK ? n - i : SOW_CHUNK, values + i, n);
+    sow_tensor t = SOW_TENSOR(values, SOW_F64, n, rows->width);
+    t.stride[0] = 1;
+    t.stride[1] = n;
+    return sow_rows_of(t, out);
+}
+
+sow_rows sow_rows_slice(const sow_rows *rows, int64_t first, int64_t count) {
+    sow_rows part = *rows;
+    part.count = count;
+    if (rows->index) part.index = rows->index + first;
+    else part.data = sow_slice(rows->data, 0, first, count);
+    return part;
+}
+
+/* ---- blocks ---- */
+
+int64_t sow_block_count(int64_t count) {
+    int64_t blocks = 1;
+    while (blocks < BLOCKS_MAX && count / (2 * blocks) >= BLOCK_ROWS) blocks *= 2;
+    return blocks;
+}
+
+int64_t sow_block_first(int64_t count, int64_t b) {
+    int64_t blocks = sow_block_count(count), size = count / blocks, rest = count % blocks;
+    return b * size + (b < rest ? b : rest);
+}
+
+typedef struct pass {
+    const sow_rows *rows;
+    const sow_block_work *work;
+    double *sums, *buffers; /* [blocks in flight, sums], [cells in flight, buffer] */
+    int64_t buffer, begin;
+} pass;
+
+/* Pages of a mapped file that this block has read are given back: they come again from the system's cache. */
+static void give_back(const sow_rows *rows, int64_t first, int64_t last) {
+    const sow_tensor *t = &rows->data;
+    int64_t a = rows->index ? rows->index[first] : first, b = (rows->index ? rows->index[last - 1] : last - 1) + 1;
+    if (!rows->mapped || t->stride[0] < t->stride[1]) return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), size = sow_dtype_size(t->dtype);
+    uintptr_t begin = ((uintptr_t)t->data + (uintptr_t)(a * t->stride[0]) * size + page - 1) / page * page,
+              end = ((uintptr_t)t->data + (uintptr_t)(b * t->stride[0]) * size) / page * page;
+    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+static void run_block(void *context, int64_t cell) {
+    const pass *p = context;
+    int64_t block = p->begin + cell, first = sow_block_first(p->rows->count, block),
+            last = sow_block_first(p->rows->count, block + 1);
+    double *x = p->buffers + cell * p->buffer, *sums = p->sums ? p->sums + cell * p->work->sums : NULL;
+    if (sow_interrupted()) return;
+    for (int64_t i = first; i < last; i += SOW_CHUNK) {
+        int64_t count = last - i < SOW_CHUNK ? last - i : SOW_CHUNK;
+        sow_rows_chunk(p->rows, i, count, x, LEARN_STRIDE);
+        learn_pad(x, p->rows->width, count);
+        p->work->chunk(p->work->context, i, count, x, sums, x + p->rows->width * LEARN_STRIDE);
+    }
+    if (last > first) give_back(p->rows, first, last);
+}
+
+/* Adds `count` (a power of two) groups of sums into the first, neighbours first. */
+static void add_tree(double *sums, int64_t count, int64_t size) {
+    for (int64_t step = 1; step < count; step *= 2)
+        for (int64_t i = 0; i + step < count; i += 2 * step)
+            for (int64_t j = 0; j < size; j++) sums[i * size + j] += sums[(i + step) * size + j];
+}
+
+sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *total) {
+    int64_t blocks = sow_block_count(rows->count), size = work->sums, together = blocks, levels = 0;
+    pass p = {.rows = rows, .work = work, .buffer = rows->width * LEARN_STRIDE + work->scratch};
+    /* Large sums: groups of blocks one after another; a group's subtree, then the tree of groups. */
+    while (together > 1 && (size_t)together * (size_t)(size + p.buffer) * sizeof(double) > sums_bytes_max)
+        together /= 2;
+    int64_t groups = blocks / together, numbers;
+    SOW_TRY(sow_multiply(together, p.buffer + size, &numbers));
+    SOW_TRY(sow_add_sizes(numbers, 8 * size, &numbers)); /* a carry for each level of at most 64 groups */
+    p.buffers = sow_reallocate(NULL, (size_t)numbers * sizeof(double));
+    if (!p.buffers) return SOW_E_MEMORY;
+    double *carries = p.buffers + together * (p.buffer + size);
+    p.sums = size ? p.buffers + together * p.buffer : NULL;
+    for (int64_t g = 0; g < groups && !sow_interrupted(); g++) {
+        p.begin = g * together;
+        if (size) memset(p.sums, 0, (size_t)(together * size) * sizeof(double));
+        sow_cells(together, run_block, &p);
+        if (size) add_tree(p.sums, together, size);
+        for (levels = 0; size && (g >> levels & 1); levels++) /* a binary counter of finished subtrees */
+            for (int64_t j = 0; j < size; j++) p.sums[j] = carries[levels * size + j] + p.sums[j];
+        if (size) memcpy(carries + levels * size, p.sums, (size_t)size * sizeof(double));
+    }
+    if (size) memcpy(total, p.sums, (size_t)size * sizeof(double));
+    sow_release(p.buffers);
+    return sow_check_interrupt();
+}
+
+/* ---- moments ---- */
+
+typedef struct moments {
+    int64_t width;
+    const double *mean;
+} moments;
+
+static void sum_columns(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
+    const moments *m = context;
+    (void)first, (void)scratch;
+    for (int64_t j = 0; j < m->width; j++) sums[j] += learn_sum(x + j * LEARN_STRIDE, count);
+}
+
+static void sum_products(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
+    const moments *m = context;
+    (void)first;
+    for (int64_t j = 0; j < m->width; j++)
+        for (int64_t i = 0; i < count; i++) scratch[j * LEARN_STRIDE + i] = x[j * LEARN_STRIDE + i] - m->mean[j];
+    learn_pad(scratch, m->width, count);
+    learn_products(scratch, scratch, m->width, count, sums);
+}
+
+/* The first row with a value that is not finite. */
+static sow_status name_bad_row(const sow_rows *rows) {
+    for (int64_t i = 0; i < rows->count; i++) {
+        int64_t row = rows->index ? rows->index[i] : i;
+        for (int64_t j = 0; j < rows->data.shape[1]; j++)
+            if (!isfinite(sow_at(rows->data, row * rows->data.shape[1] + j)))
+                return sow_fail(SOW_E_NUMBER, "row %lld, column %lld is not a finite number", (long long)row,
+                                (long long)j);
+    }
+    return sow_fail(SOW_E_NUMBER, "the rows' values are too large to be added up");
+}
+
+sow_status sow_rows_moments(const sow_rows *rows, double *mean, double *covariance) {
+    int64_t d = rows->width;
+    moments m = {.width = d, .mean = mean};
+    if (rows->count < 1) return sow_fail(SOW_E_SHAPE, "no rows");
+    SOW_TRY(sow_blocks(rows, &(sow_block_work){sum_columns, &m, d, 0}, mean));
+    for (int64_t j = 0; j < d; j++) {
+        if (!isfinite(mean[j])) return name_bad_row(rows);
+        mean[j] /= (double)rows->count;
+    }
+    if (!covariance) return SOW_OK;
+    SOW_TRY(sow_blocks(rows, &(sow_block_work){sum_products, &m, d * d, d * LEARN_STRIDE}, covariance));
+    for (int64_t a = 0; a < d; a++)
+        for (int64_t b = 0; b <= a; b++) {
+            double value = covariance[a * d + b] / (double)rows->count;
+            if (!isfinite(value)) return name_bad_row(rows);
+            covariance[a * d + b] = covariance[b * d + a] = value;
+        }
+    return SOW_OK;
+}
