@@ -136,6 +136,7 @@ typedef struct sow_scores {
     const double *values;
     const unsigned char *ended; /* sow_end_of_cell, the same shape */
     const bool *absent;         /* [arms]: arms that did not come through the rungs of halving; NULL: none */
+    bool complete; /* nothing more will come: looks go on when all is decided, so that intervals rest on every seed */
 } sow_scores;
 
 typedef struct sow_judgement {

@@ -239,6 +239,13 @@ static sow_status take_look(trial *t, int n) {
     return SOW_OK;
 }
 
+/* A look after all has been decided: what is shown rests on its seeds too. */
+static void look_back(trial *t, int n) {
+    drop_spoiled(t, n);
+    t->out->looked = n;
+    t->out->leader = leader_of(t, n);
+}
+
 static bool is_whole(const trial *t, int n) {
     for (int a = 0; a < t->arms; a++)
         if (t->live[a] && t->known[a] < n) return false;
@@ -380,10 +387,11 @@ sow_status sow_judge_race(sow_judge *judge, sow_arena *arena, const sow_scores *
     *out = (sow_judgement){.leader = -1};
     SOW_TRY(take_memory(&t));
     begin(&t);
-    for (int n = 1; n <= t.seeds && !out->over; n++) {
+    for (int n = 1; n <= t.seeds && (!out->over || scores->complete); n++) {
         if (!sow_is_look(t.test.looks, n)) continue;
         if (!is_whole(&t, n)) break;
-        SOW_TRY(take_look(&t, n));
+        if (out->over) look_back(&t, n);
+        else SOW_TRY(take_look(&t, n));
     }
     for (int a = 0; a < t.arms; a++) describe(&t, a, shown, &out->standings[a]);
     return SOW_OK;
