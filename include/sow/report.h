@@ -68,9 +68,15 @@ typedef enum sow_table_style {
     SOW_TABLE_HTML
 } sow_table_style;
 
-/* Numbers in the shortest form that is read back the same (CSV) or with six digits (others), aligned right. Text from
- * outside is escaped for the style; null is an empty cell. In the arena. */
+/* Numbers in the shortest form that is read back the same (CSV), with four digits (plain text) or six (others), aligned
+ * right. Text from outside is escaped for the style; null is an empty cell, in plain text "-". A member "_bold": true
+ * puts its row into bold type where the style has it; keys that begin with _ are no columns. "" where there are no
+ * columns. SOW_E_TYPE: a row is no object. In the arena. */
 sow_status sow_table_format(sow_arena *arena, const json_t *rows, sow_table_style style, const char **text);
+
+/* A value on one line, for people: numbers with so many digits, yes, no, "-" for null, lists joined by commas. In the
+ * arena; NULL when memory is short. */
+const char *sow_value_text(sow_arena *arena, const json_t *value, int digits);
 
 /* ---- pages: one self-contained HTML file, light and dark, printable, without network ---- */
 
@@ -79,13 +85,19 @@ typedef struct sow_page sow_page;
 sow_status sow_page_new(sow_arena *arena, const char *title, sow_page **out);
 sow_status sow_page_heading(sow_page *page, const char *text);
 sow_status sow_page_text(sow_page *page, const char *text);
-/* A table with a caption; long ones are folded. */
+/* A table with a caption; those of more than 30 rows are folded. */
 sow_status sow_page_table(sow_page *page, const char *caption, const json_t *rows);
-/* An interactive plot (Vega, where its library was found when sow was built and is installed; else the SVG), its
- * sentence, and its numbers in a folded table. */
+/* A plot, its sentence, and its numbers in a folded table (long series as first, last, least and largest). The drawing
+ * is SVG; where the page has a script, Vega draws it again with values under the pointer, names to pick and a zoom.
+ * Lines and bands of more than 200 points are thinned evenly, those of plots with very many lines further. */
 sow_status sow_page_plot(sow_page *page, const sow_plot *plot);
-/* Pictures side by side (SVG text or PNG files), each with a caption. */
+/* Pictures side by side (SVG, PNG or JPEG files of at most 32 MB), each with a caption that is its text too. */
 sow_status sow_page_images(sow_page *page, const char *const *paths, const char *const *captions, int count);
+/* No script in this page: plots stay as they are drawn. */
+void sow_page_static(sow_page *page);
+/* Writes the page whole or not at all. Vega comes from /usr/share/javascript/vega (Debian package libjs-vega); where it
+ * is not installed the page has no script, and a note says so. The page may load nothing and run nothing but that
+ * script (its content security policy). */
 sow_status sow_page_write(sow_page *page, const char *path);
 
 /* ---- TensorBoard event files ---- */

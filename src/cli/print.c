@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "sow/json.h"
+#include "sow/report.h"
 
-enum { COLUMNS_MAX = 32, FILES_SHOWN = 8, CELL_MAX = 100 };
+enum { FILES_SHOWN = 8 };
 
 void cli_print_safely(FILE *out, const char *text) {
     for (const char *c = text; *c; c++) {
@@ -20,109 +20,16 @@ void cli_print_safely(FILE *out, const char *text) {
     }
 }
 
-/* Letters on the screen: UTF-8 continuation bytes take no column. */
-static int width_of(const char *text) {
-    int n = 0;
-    for (; *text; text++) n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
-/* A value on one line, in the arena; NULL when memory is short. */
-static const char *one_line(sow_arena *arena, const json_t *value, bool in_table) {
-    char *text = NULL;
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING: return sow_arena_copy(arena, json_string_value(value));
-    case JSON_INTEGER: return sow_arena_format(arena, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    case JSON_REAL: return sow_arena_format(arena, in_table ? "%.4g" : "%.6g", json_real_value(value));
-    case JSON_TRUE: return "yes";
-    case JSON_FALSE: return "no";
-    case JSON_NULL: return "-";
-    case JSON_ARRAY: {
-        const char *joined = json_array_size(value) ? "" : "none";
-        for (size_t i = 0; i < json_array_size(value) && joined; i++) {
-            const json_t *item = json_array_get(value, i);
-            const char *part = json_is_array(item) || json_is_object(item) ? NULL : one_line(arena, item, in_table);
-            if (!part) return sow_json_text(arena, value, 0, &text) ? NULL : text;
-            joined = sow_arena_format(arena, "%s%s%s", joined, i ? ", " : "", part);
-        }
-        return joined;
-    }
-    case JSON_OBJECT: return sow_json_text(arena, value, 0, &text) ? NULL : text;
-    }
-    return NULL;
-}
-
 static void print_key(FILE *out, const char *key) {
     for (; *key; key++) fputc(*key == '_' ? ' ' : *key, out);
 }
 
-/* ---- tables ---- */
-
-typedef struct table {
-    const char *keys[COLUMNS_MAX];
-    int widths[COLUMNS_MAX];
-    bool numeric[COLUMNS_MAX];
-    int columns;
-    size_t rows;
-    const char **cells; /* [rows][columns] */
-} table;
-
-static void find_columns(const json_t *array, table *t) {
-    size_t i;
-    json_t *row, *value;
-    const char *key;
-    json_array_foreach((json_t *)array, i, row) {
-        json_object_foreach(row, key, value) {
-            int c = 0;
-            while (c < t->columns && strcmp(t->keys[c], key) != 0) c++;
-            if (c == t->columns && c < COLUMNS_MAX) {
-                t->keys[c] = key;
-                t->widths[c] = width_of(key);
-                t->numeric[c] = true;
-                t->columns++;
-            }
-            if (c < COLUMNS_MAX && !json_is_number(value) && !json_is_null(value)) t->numeric[c] = false;
-        }
-    }
-}
-
-static void print_cell(FILE *out, const table *t, int c, const char *text, bool last) {
-    int gap = t->widths[c] - width_of(text);
-    if (t->numeric[c]) fprintf(out, "%*s", gap > 0 ? gap : 0, "");
-    cli_print_safely(out, text);
-    if (!t->numeric[c] && !last) fprintf(out, "%*s", gap > 0 ? gap : 0, "");
-    fputs(last ? "\n" : "  ", out);
-}
-
 static sow_status print_table(FILE *out, sow_arena *arena, const json_t *array) {
-    table t = {.rows = json_array_size(array)};
-    find_columns(array, &t);
-    if (t.columns == 0) return SOW_OK;
-    SOW_TRY(SOW_NEW(arena, t.cells, t.rows * (size_t)t.columns));
-    for (size_t r = 0; r < t.rows; r++) {
-        for (int c = 0; c < t.columns; c++) {
-            const json_t *value = json_object_get(json_array_get(array, r), t.keys[c]);
-            const char *text = value ? one_line(arena, value, true) : "";
-            if (!text) return SOW_E_MEMORY;
-            t.cells[r * (size_t)t.columns + (size_t)c] = text;
-            int width = width_of(text);
-            if (width > t.widths[c]) t.widths[c] = width > CELL_MAX ? CELL_MAX : width;
-        }
-    }
-    for (int c = 0; c < t.columns; c++) {
-        char *heading = sow_arena_copy(arena, t.keys[c]);
-        if (!heading) return SOW_E_MEMORY;
-        for (char *h = heading; *h; h++)
-            if (*h == '_') *h = ' ';
-        print_cell(out, &t, c, heading, c == t.columns - 1);
-    }
-    for (size_t r = 0; r < t.rows; r++)
-        for (int c = 0; c < t.columns; c++)
-            print_cell(out, &t, c, t.cells[r * (size_t)t.columns + (size_t)c], c == t.columns - 1);
+    const char *text;
+    SOW_TRY(sow_table_format(arena, array, SOW_TABLE_TEXT, &text));
+    fputs(text, out);
     return SOW_OK;
 }
-
-/* ---- the whole ---- */
 
 static bool is_table(const json_t *value) {
     size_t i;
@@ -133,7 +40,7 @@ static bool is_table(const json_t *value) {
 }
 
 static sow_status print_pair(FILE *out, sow_arena *arena, const char *key, const json_t *value, int indent) {
-    const char *text = one_line(arena, value, false);
+    const char *text = sow_value_text(arena, value, 6);
     if (!text) return SOW_E_MEMORY;
     fprintf(out, "%*s", indent, "");
     print_key(out, key);

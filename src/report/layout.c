@@ -152,10 +152,10 @@ static void make_equal(layout *l) {
     loose->high = middle + half;
 }
 
-sow_status layout_plot(sow_arena *arena, const sow_plot *plot, layout *out) {
+sow_status layout_plot(sow_arena *arena, const sow_plot *plot, bool draw_title, layout *out) {
     *out = (layout){.plot = plot, .arena = arena, .width = plot->width > 0 ? plot->width : 640};
     SOW_TRY(layout_ranges(out));
-    SOW_TRY(wrap_title(out));
+    if (draw_title) SOW_TRY(wrap_title(out));
     SOW_TRY(place_legend(out));
     out->height = plot->height;
     if (out->height <= 0) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "report/page.h"
 #include "report/pixels.h"
 #include "report/plot.h"
 #include "sow/file.h"
@@ -149,10 +150,10 @@ static void open_svg(writing *w, const layout *l) {
                    l->height);
 }
 
-sow_status sow_plot_svg(sow_arena *arena, const sow_plot *plot, const char **svg) {
+sow_status plot_svg(sow_arena *arena, const sow_plot *plot, bool draw_title, const char **svg) {
     layout l;
     writing w = {.arena = arena};
-    SOW_TRY(layout_plot(arena, plot, &l));
+    SOW_TRY(layout_plot(arena, plot, draw_title, &l));
     open_svg(&w, &l);
     draw_grid(&w, &l);
     draw_series(&w, &l);
@@ -162,6 +163,10 @@ sow_status sow_plot_svg(sow_arena *arena, const sow_plot *plot, const char **svg
     SOW_TRY(draw_head(&w, &l));
     writing_put(&w, "</g>\n</svg>\n");
     return writing_end(&w, svg);
+}
+
+sow_status sow_plot_svg(sow_arena *arena, const sow_plot *plot, const char **svg) {
+    return plot_svg(arena, plot, true, svg);
 }
 
 /* ---- files ---- */

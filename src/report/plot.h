@@ -35,7 +35,7 @@ typedef struct layout {
 } layout;
 
 /* Checks the plot and finds names, ranges, ticks and places. Errors as sow_plot_svg. */
-sow_status layout_plot(sow_arena *arena, const sow_plot *plot, layout *out);
+sow_status layout_plot(sow_arena *arena, const sow_plot *plot, bool draw_title, layout *out);
 /* Names, ranges (without ticks) and the width of bars: first part of the above. */
 sow_status layout_ranges(layout *l);
 
