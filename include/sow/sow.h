@@ -5,6 +5,7 @@
 #define SOW_VERSION "0.1.0"
 
 #include "sow/data.h"
+#include "sow/factors.h"
 #include "sow/fetch.h"
 #include "sow/file.h"
 #include "sow/image.h"

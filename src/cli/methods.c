@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sow/factors.h"
 #include "sow/log.h"
 #include "sow/sparsity.h"
 #include "sow/text.h"
@@ -16,6 +17,8 @@ const sow_method *const cli_methods[] = {
     &sow_method_classic,
     /* sparsity */
     &sow_method_lottery_ticket,
+    /* factors */
+    &sow_method_subgm,
     /* verbs */
     &sow_verb_list,
     &sow_verb_train,
