@@ -167,37 +167,58 @@ sow_status sow_judge_confirm(sow_judge *judge, const double *d, int n, sow_stand
 
 /* ---- running ---- */
 
-/* Runs the plan in `folder`, resuming what is there; calls `look` (may be NULL) after every change, for live
- * displays. SOW_OK also when nothing was confirmed: read the outcome. */
-typedef struct sow_outcome sow_outcome;
-typedef struct sow_race {
-    const char *folder;
-    int slots; /* 0: the plan's */
-    void (*look)(void *user, const sow_outcome *so_far);
-    void *user;
-} sow_race;
-sow_status sow_race_run(const sow_plan *plan, const sow_race *race);
+/* Cells of one arm. */
+typedef struct sow_progress_of_arm {
+    int done, failed, running, planned; /* failed: for good, diverged ones too; planned: those that may still run too */
+} sow_progress_of_arm;
 
-/* What a run has found so far; read from its store without a lock, while it may still run. */
-struct sow_outcome {
+/* What a run has found so far. */
+typedef struct sow_outcome {
     const sow_plan *plan;
     int looked; /* seeds of the last whole look */
     bool over;
-    const double *scores, *tests;  /* [arms][seeds.last], NaN: none */
+    const double *scores, *tests;  /* [arms][seeds.last], in the metrics' units; NaN: none */
     const sow_cell_state *states;  /* the same shape */
+    const uint64_t *seeds;         /* [seeds.last]: behind those of halving's rungs */
     const sow_standing *standings; /* [arms] */
     const sow_decision *decisions;
     int decision_count;
-    int leader;                  /* best mean among live arms */
-    const sow_standing *confirm; /* winner on fresh seeds; NULL: not asked for or not yet */
+    int leader;                  /* best mean among live arms; -1: no look yet */
+    const sow_standing *confirm; /* the winner on fresh seeds; NULL: not asked for, no winner, or not yet */
     int confirm_arm;
-    int running, done, failed; /* cells */
-};
+    const char *criterion;         /* verdict of the clauses; NULL: none, or not yet */
+    const char *criterion_clauses; /* as sow_study_judge has them: a JSON array */
+    int running, done, failed;     /* cells of every stage */
+    const sow_progress_of_arm *progress; /* [arms]: of every stage */
+} sow_outcome;
+
+/* Runs the plan in `folder`, going on with what is there: cells that have ended are not run again, decisions are
+ * recomputed and must agree. Makes FOLDER/plan.json, sow.db and cells/ARM/seed-N/. SOW_OK also when nothing was
+ * confirmed: read the outcome. SOW_E_TRAINER: no arm could be trained at the first seed; SOW_E_INTERRUPTED: call it
+ * again to go on. */
+typedef struct sow_race {
+    const char *folder;
+    int slots;                                           /* 0: the plan's */
+    void (*look)(void *user, const sow_outcome *so_far); /* after every change, for live displays; may be NULL */
+    void *user;
+    const char *what; /* title of the progress bar; NULL: none */
+} sow_race;
+sow_status sow_race_run(const sow_plan *plan, const sow_race *race);
+
+/* Runs `seeds` pilot seeds of every arm in the same folder, which the race never uses, and gives the standard deviation
+ * of the differences to the reference, and their number, by arm: [arms]; NaN for the reference and where fewer than 2
+ * pairs have scores. */
+sow_status sow_race_pilot(const sow_plan *plan, const sow_race *race, int seeds, double *sd, int *pairs);
+
+/* What a run has found so far, read from its store without a lock while it may still run. */
 sow_status sow_outcome_read(sow_arena *arena, const char *folder, sow_outcome **out);
-/* "eva is better than lora by 0.0163 val_acc (95% interval 0.0060 to 0.0263, 8 seeds, p = 0.016): confirmed." */
+/* "eva is better than lora by 0.0163 val_acc (95% interval 0.0060 to 0.0263, 8 seeds, p = 0.016): confirmed." With what
+ * has to be known beside it: that it stopped early, failures, that normality is assumed. "" for the reference. */
 sow_status sow_outcome_sentence(sow_arena *arena, const sow_outcome *outcome, int arm, const char **sentence);
-/* The same as JSON: {"plan","metric","n","arms":[{"arm","verdict",...}],"decisions":[...],"sentences":[...]}. */
-sow_status sow_outcome_json(const sow_outcome *outcome, json_t **out);
+/* The same as JSON: {"plan","metric","n","over","arms":[{"arm","verdict",...}],"decisions":[...],"sentences":[...]}. */
+sow_status sow_outcome_json(sow_arena *arena, const sow_outcome *outcome, json_t **out);
+/* Whether the claim is proved: any arm confirmed; where there are clauses, all of them. */
+bool sow_outcome_confirmed(const sow_outcome *outcome);
 
 #ifdef __cplusplus
 }

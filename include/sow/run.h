@@ -25,6 +25,13 @@ sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable 
 /* The same without quotes, for paths. */
 sow_status sow_expand_path(sow_arena *arena, const char *path, const sow_variable *variables, int count, char **out);
 
+/* The path of this program, for commands that run it again. In the arena. */
+sow_status sow_own_program(sow_arena *arena, const char **path);
+
+/* The built-in trainer's command line: `sow train` of this program with these options (value "true": a flag that is
+ * set, "false": left out), quoted, braces doubled, so that sow_expand gives it unchanged. In the arena. */
+sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, int count, char **command);
+
 typedef struct sow_limits {
     double start_seconds;  /* to the first line, 600 */
     double silent_seconds; /* between lines, 1800 */

@@ -71,9 +71,14 @@ sow_status sow_study_score(sow_study_call *call, const char *arm, const char *me
  * default: not decided; else confirmed. Gives a JSON object
  * {"study","scale","claim","verdict","clauses":[{says,statistic,
  * op,value,effect,low,high,interval,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}; `holds` is null when not
- * decided, `low` and `high` where there is no interval. Intervals: 95 % paired t of the differences (ratio: of the
- * logarithms of the seeds' ratios); `interval` says which. They inform; the clauses decide. */
+ * decided, `low` and `high` where there is no interval. Intervals, 95 %: sign-flip of the differences, below 6 seeds
+ * paired t (ratio: of the logarithms of the seeds' ratios); `interval` says which. They inform; the clauses decide. */
 sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out);
+
+/* The clauses alone, as for a plan's "criterion": appends to the JSON array `clauses`; fewer than `needed` pairs decide
+ * nothing. *verdict: "confirmed", "not confirmed" or "not decided". Of the call it reads arena, seeds, scores, clauses. */
+sow_status sow_clauses_judge(sow_arena *arena, const sow_study_call *call, int needed, json_t *clauses,
+                             const char **verdict);
 
 #ifdef __cplusplus
 }

@@ -41,7 +41,10 @@ sow_status sow_study_score(sow_study_call *call, const char *arm, const char *me
 
 /* ---- one clause ---- */
 
-enum { FLIP_SEEDS = 6 }; /* fewer cannot decide at .05, two-sided */
+/* Fewer than 6 seeds cannot decide at .05, two-sided; more than 128 are no longer held in sign rows. */
+static bool takes_flip(int n) {
+    return n >= 6 && n <= 128;
+}
 
 typedef enum truth { FAILS, HOLDS, UNDECIDED } truth;
 
@@ -71,7 +74,7 @@ static sow_status pair(sow_arena *arena, const sow_study_call *call, const sow_c
 static double flip_p(const double *d, int n, bool negated) {
     double x[128], p = NAN;
     sow_flip *flip;
-    if (n > 128 || sow_flip_new(n, &flip) != SOW_OK) return NAN;
+    if (sow_flip_new(n, &flip) != SOW_OK) return NAN;
     for (int i = 0; i < n; i++) x[i] = negated ? -d[i] : d[i];
     p = sow_flip_p(flip, x, n, (sow_looks){n, 1, n}, 0.025);
     sow_flip_free(flip);
@@ -81,7 +84,7 @@ static double flip_p(const double *d, int n, bool negated) {
 /* Two-sided: the sign-flip test's at one look; below 6 seeds, where it decides nothing, the paired t's. */
 static double p_value(const pairs *p) {
     double t, value;
-    if (p->n < FLIP_SEEDS) return sow_t_test(p->d, p->n, &t, &value) == SOW_OK ? value : NAN;
+    if (!takes_flip(p->n)) return sow_t_test(p->d, p->n, &t, &value) == SOW_OK ? value : NAN;
     return fmin(1, 2 * fmin(flip_p(p->d, p->n, false), flip_p(p->d, p->n, true)));
 }
 
@@ -97,18 +100,26 @@ static sow_status effect_of(const pairs *p, sow_statistic statistic, double *eff
     return SOW_OK;
 }
 
-/* The paired t interval of the differences; for a ratio, of the logarithms of the seeds' ratios. False: there is
- * none. */
+/* At one look: the sign-flip interval of the differences; below 6 seeds, where there is none, the paired t's. For a
+ * ratio, of the logarithms of the seeds' ratios. False: there is no interval. */
 static bool interval_of(const pairs *p, sow_statistic statistic, double *logs, double *low, double *high) {
-    if (p->n < 2) return false;
-    if (statistic != SOW_RATIO_OF_MEANS) return sow_t_interval(p->d, p->n, 0.05, low, high) == SOW_OK;
-    for (int i = 0; i < p->n; i++) {
-        if (!(p->arm[i] > 0) || !(p->against[i] > 0)) return false;
-        logs[i] = log(p->arm[i] / p->against[i]);
+    const double *d = p->d;
+    *low = *high = NAN;
+    if (p->n < 2 || statistic == SOW_P_VALUE) return false;
+    if (statistic == SOW_RATIO_OF_MEANS) {
+        for (int i = 0; i < p->n; i++) {
+            if (!(p->arm[i] > 0) || !(p->against[i] > 0)) return false;
+            logs[i] = log(p->arm[i] / p->against[i]);
+        }
+        d = logs;
     }
-    if (sow_t_interval(logs, p->n, 0.05, low, high) != SOW_OK) return false;
-    *low = exp(*low);
-    *high = exp(*high);
+    sow_flip *flip = NULL;
+    if (takes_flip(p->n)) {
+        if (sow_flip_new(p->n, &flip) != SOW_OK) return false;
+        sow_flip_interval(flip, d, p->n, (sow_looks){p->n, 1, p->n}, 0.025, low, high);
+        sow_flip_free(flip);
+    } else if (sow_t_interval(d, p->n, 0.05, low, high) != SOW_OK) return false;
+    if (statistic == SOW_RATIO_OF_MEANS) *low = exp(*low), *high = exp(*high);
     return isfinite(*low) && isfinite(*high);
 }
 
@@ -118,9 +129,12 @@ static truth holds(const sow_clause *clause, double effect, int n, int needed) {
     return (clause->at_least ? effect >= clause->value : effect <= clause->value) ? HOLDS : FAILS;
 }
 
-static const char *interval_name(sow_statistic statistic) {
-    if (statistic == SOW_RATIO_OF_MEANS) return "95 % paired t of the logarithms of ratios";
-    return statistic == SOW_MEAN_DIFFERENCE ? "95 % paired t" : "95 % paired t of the mean difference";
+static const char *interval_name(sow_statistic statistic, int n) {
+    static const char *const names[2][3] = {
+        {"95 % paired t", "95 % paired t of the mean difference", "95 % paired t of the logarithms of ratios"},
+        {"95 % sign-flip", "95 % sign-flip of the mean difference", "95 % sign-flip of the logarithms of ratios"}};
+    int what = statistic == SOW_RATIO_OF_MEANS ? 2 : statistic != SOW_MEAN_DIFFERENCE;
+    return names[takes_flip(n)][what];
 }
 
 /* A number, or null where it is not finite. */
@@ -138,10 +152,13 @@ static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, con
     bool interval = interval_of(&p, clause->statistic, logs, &low, &high);
     *out = holds(clause, effect, p.n, needed);
     json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:o, s:o, s:o, s:s, s:i, s:o}", "says", clause->says, "statistic",
-                            statistic_names[clause->statistic], "op", clause->at_least ? ">=" : "<=", "value",
-                            clause->value, "effect", number(effect), "low", number(interval ? low : NAN), "high",
-                            number(interval ? high : NAN), "interval", interval_name(clause->statistic), "n", p.n,
-                            "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
+                            statistic_names[clause->statistic], "op",
+                            clause->within     ? "within"
+                            : clause->at_least ? ">="
+                                               : "<=",
+                            "value", clause->value, "effect", number(effect), "low", number(interval ? low : NAN),
+                            "high", number(interval ? high : NAN), "interval", interval_name(clause->statistic, p.n),
+                            "n", p.n, "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
     return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
 }
 
@@ -188,19 +205,24 @@ static const char *verdict_of(const truth *truths, int count) {
     return undecided ? "not decided" : "confirmed";
 }
 
+sow_status sow_clauses_judge(sow_arena *arena, const sow_study_call *call, int needed, json_t *clauses,
+                             const char **verdict) {
+    truth *truths;
+    SOW_TRY(SOW_NEW(arena, truths, call->clause_count));
+    for (int i = 0; i < call->clause_count; i++)
+        SOW_TRY(judge_clause(arena, call, &call->clauses[i], needed, clauses, &truths[i]));
+    *verdict = verdict_of(truths, call->clause_count);
+    return SOW_OK;
+}
+
 static sow_status judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t *clauses,
                         json_t *arms, const char **verdict) {
     uint64_t *seeds;
     int needed = 0;
-    truth *truths;
     if (study->seeds[call->scale]) SOW_TRY(sow_seeds_parse(arena, study->seeds[call->scale], &seeds, &needed));
     if (needed < call->seed_count) needed = call->seed_count; /* a pair missing decides nothing */
-    SOW_TRY(SOW_NEW(arena, truths, call->clause_count));
-    for (int i = 0; i < call->clause_count; i++)
-        SOW_TRY(judge_clause(arena, call, &call->clauses[i], needed, clauses, &truths[i]));
-    SOW_TRY(add_arms(arena, call, arms));
-    *verdict = verdict_of(truths, call->clause_count);
-    return SOW_OK;
+    SOW_TRY(sow_clauses_judge(arena, call, needed, clauses, verdict));
+    return add_arms(arena, call, arms);
 }
 
 sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out) {

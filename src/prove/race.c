@@ -312,7 +312,7 @@ static void describe(const trial *t, int arm, bool shown, sow_standing *s) {
     double d[PLAN_SEEDS_MAX];
     differences(t, arm, reference, n, d);
     prove_show(&t->test, d, n, s);
-    if (waits(t, arm) || (s->dropped && !strcmp(s->verdict, "not decided"))) s->needed = prove_needed(&t->test, d, n);
+    if (waits(t, arm)) s->needed = prove_needed(&t->test, d, n);
 }
 
 /* ---- the whole ---- */
