@@ -38,6 +38,21 @@ static sow_status set_up(sow_call *call, const sow_study *study, sow_study_call 
     return out->folder ? SOW_OK : SOW_E_MEMORY;
 }
 
+/* The study's plots, by name. */
+static sow_status list_plots(sow_call *call, const char *folder) {
+    char **names;
+    int64_t count;
+    SOW_TRY(sow_list_folder(call->arena, folder, 10000, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        size_t length = strlen(names[i]);
+        if (length < 4 || strcmp(names[i] + length - 4, ".svg")) continue;
+        char *path = sow_path_join(call->arena, folder, names[i]);
+        if (!path) return SOW_E_MEMORY;
+        SOW_TRY(sow_wrote(call, path));
+    }
+    return SOW_OK;
+}
+
 /* The judgement becomes the result, and verdict.json in the folder. */
 static sow_status conclude(sow_call *call, const sow_study *study, const sow_study_call *run) {
     json_t *verdict;
@@ -53,7 +68,8 @@ static sow_status conclude(sow_call *call, const sow_study *study, const sow_stu
     if (!status && json_object_set_new(call->result, "verdict", last)) status = sow_fail(SOW_E_MEMORY, "out of memory");
     if (!status) status = sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text);
     if (!status) status = sow_write_file(path, text, strlen(text));
-    return status ? status : sow_wrote(call, path);
+    if (!status) status = sow_wrote(call, path);
+    return status ? status : list_plots(call, run->folder);
 }
 
 static sow_status run_study(sow_call *call) {

@@ -6,7 +6,7 @@ find_small() { lottery find --arch mlp:64-30-20-5 --data synthetic:relmlp --step
 tickets='theta0 mask_00 mask_03 ticket ticket.mask round_00/final round_03/final round_02/start round_02/start.mask'
 expect_same_tickets() {
     for file in $tickets; do expect_same "$1: $file" "$2/$file.safetensors" "$3/$file.safetensors"; done
-    for file in report.json rounds.csv; do expect_same "$1: $file" "$2/$file" "$3/$file"; done
+    for file in report.json rounds.csv accuracy.svg early_stop.svg; do expect_same "$1: $file" "$2/$file" "$3/$file"; done
 }
 
 # ---- find ----
@@ -15,6 +15,7 @@ cp "$out" table
 for file in $tickets; do expect_file "$file is there" ticket/$file.safetensors; done
 expect_true 'rounds.csv has a line for each round' [ "$(wc -l <ticket/rounds.csv)" -eq 5 ]
 expect_output '^ *3 +1363 +0\.5202 ' 'the table shows what is kept: 983 + 307 + 73 of 2620' cat table
+expect_output 'Where fewest weights are left: ticket 0\.[0-9]+ at 52 %; the dense network 0\.' 'accuracy is drawn, and said in words' cat ticket/accuracy.svg
 expect_output '"moved"' 'the report has diagnostics' cat ticket/report.json
 expect_true 'no file that is compared holds a time' [ "$(grep -c '20[0-9][0-9]-[01][0-9]-' ticket/report.json)" -eq 0 ]
 expect_output '^same bits: yes' 'the ticket is replayed from its passport' "$SOW" replay ticket/ticket.safetensors
@@ -88,6 +89,8 @@ END
 external() { lottery find --start ticket/theta0.safetensors --rate 0.3 --rounds 2 -q "$@"; }
 expect_ok 'a command trains' external --train "sh trainer.sh {init} {out}" -o own
 expect_output '^2,' 'its records are in rounds.csv' grep ',100,0.5,0.5' own/rounds.csv
+expect_ok 'a command that says nothing trains too' external --train 'cp {init} {out}' -o mute
+expect_absent 'there is nothing to draw then' mute/accuracy.svg
 expect_message 2 'placeholder \{ini\}.*\{init\}' 'a wrong placeholder' external --train 'sh trainer.sh {ini} {init} {out}' -o wrong1
 expect_message 1 'boom' 'a trainer that dies is reported with its last lines' external --train 'echo boom >&2; exit 7; echo {init} {out}' -o wrong2
 expect_message 1 'round_00/final.safetensors' 'a trainer that writes nothing' external --train 'echo "{{\"step\":1,\"metric\":1}"; : {init} {out}' -o wrong3
@@ -125,6 +128,7 @@ expect_message 2 'give --train' 'an external ticket needs its trainer' lottery c
 # ---- study ----
 expect_ok 'the study is confirmed at scale smoke' "$SOW" study lottery-ticket --scale smoke -q -o smoke
 cp "$out" table
+expect_output '^ +smoke/early_stop.svg' 'its plots are listed' cat table
 expect_output '^verdict: confirmed' 'and says so' cat table
 "$SOW" study lottery-ticket --scale smoke -q -o cut >"$out" 2>"$err" &
 child=$!
@@ -135,5 +139,6 @@ expect_absent 'a killed study has no verdict' cut/verdict.json
 sleep 1
 expect_ok 'it is resumed, one training at a time' "$SOW" study lottery-ticket --scale smoke -q -o cut --resume --slots 1
 expect_same 'with the same numbers' smoke/verdict.json cut/verdict.json
+expect_same 'the same plots' smoke/accuracy.svg cut/accuracy.svg
 expect_same 'and the same bits' smoke/seed-2/round_13/final.safetensors cut/seed-2/round_13/final.safetensors
 expect_message 2 'fashion-mnist or mnist' 'data that the study does not know' "$SOW" study lottery-ticket --data photos -o x

@@ -276,6 +276,21 @@ static sow_status pair_dense(trial *t, const ticket_part *p, int round) {
     return SOW_OK;
 }
 
+/* The plots of a part; percent of the weights left are those of the first seed's masks. */
+static sow_status draw_part(const trial *t, const ticket_part *p) {
+    const sow_state *weights = t->models[part_index(t, p)]->state;
+    double *percent;
+    SOW_TRY(SOW_NEW(t->call->arena, percent, p->rounds + 1));
+    for (int k = 0; k <= p->rounds; k++) {
+        sow_mark mark = sow_arena_mark(t->call->arena);
+        sow_mask mask;
+        SOW_TRY(load_mask(t, find_job(t, p, ROUND, k, t->call->seeds[0]), &mask));
+        percent[k] = 100 * (double)sow_mask_kept(&mask, weights) / (double)sow_state_weights(weights);
+        sow_arena_release(t->call->arena, mark);
+    }
+    return ticket_plot_part(t->call, p, arm_names, sizeof arm_names / sizeof *arm_names, percent);
+}
+
 /* The plan says what determines the numbers; the folder belongs to it alone. */
 static sow_status open_store(trial *t, sow_store **store) {
     json_t *seeds = json_array(), *plan = json_pack("{s:s, s:i, s:i, s:o}", "study", "lottery-ticket", "version", 1,
@@ -324,6 +339,7 @@ static sow_status run_trial(trial *t, sow_store *store) {
     for (int i = 0; i < t->part_count; i++)
         for (const ticket_point *at = t->parts[i].points; at->kind != ROUND; at++)
             if (at->kind == REINIT && at->round > 0) SOW_TRY(pair_dense(t, &t->parts[i], at->round));
+    for (int i = 0; i < t->part_count; i++) SOW_TRY(draw_part(t, &t->parts[i]));
     return SOW_OK;
 }
 

@@ -35,6 +35,11 @@ typedef struct ticket_part {
  * network, which is round 0, is scored again at every round that has a reinitialised arm, so that clauses can pair them. */
 sow_status ticket_run_parts(sow_study_call *call, const ticket_part *parts, int count);
 
+/* Writes FOLDER/[part]accuracy.svg and early_stop.svg from the scores: the arms' names without suffix, the ticket first;
+ * percent: of the weights left, by round. */
+sow_status ticket_plot_part(const sow_study_call *call, const ticket_part *part, const char *const *arms, int arm_count,
+                            const double *percent);
+
 /* A score of the call; NAN if it is not there. */
 double ticket_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed);
 

@@ -233,8 +233,9 @@ static sow_status run_images(sow_study_call *call) {
 }
 
 static sow_status run_study(sow_study_call *call) {
+    if (!call->data && call->scale != SOW_SCALE_SMOKE) call->data = "fashion-mnist"; /* the plan names it */
     bool mnist = call->data && !strcmp(call->data, "mnist"),
-         fashion = !call->data || !strcmp(call->data, "fashion-mnist");
+         fashion = call->data && !strcmp(call->data, "fashion-mnist");
     call->claim =
         "Dense networks contain sparse ones that, trained alone from their original values, are as accurate and learn faster; "
         "with fresh values they are not.";

@@ -1,4 +1,4 @@
-/* What a search leaves behind: rounds.csv, report.json and the table on the screen. Files that are compared carry no times. */
+/* What a search leaves behind: rounds.csv, report.json, plots and the table on the screen. Files that are compared carry no times. */
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -128,6 +128,37 @@ static sow_status write_json(const ticket_report *r) {
     return status;
 }
 
+/* ---- accuracy.svg, early_stop.svg ---- */
+
+static sow_status plot(const ticket_report *r, const char *name, const char *title, const char *label,
+                       const double *percent, const double *values) {
+    const char *path = sow_path_join(r->call->arena, r->folder, name);
+    const ticket_curve curve = {.name = "ticket", .count = r->config->rounds + 1, .percent = percent, .value = values};
+    const ticket_plot p = {.title = title, .label = label, .curves = &curve, .count = 1, .dense = values[0]};
+    bool written;
+    if (!path) return SOW_E_MEMORY;
+    SOW_TRY(ticket_write_plot(r->call->arena, &p, path, &written));
+    return written ? sow_wrote(r->call, path) : SOW_OK;
+}
+
+static sow_status write_plots(const ticket_report *r) {
+    int rounds = r->config->rounds;
+    double *percent, *accuracy, *stop;
+    SOW_TRY(SOW_NEW(r->call->arena, percent, rounds + 1));
+    SOW_TRY(SOW_NEW(r->call->arena, accuracy, rounds + 1));
+    SOW_TRY(SOW_NEW(r->call->arena, stop, rounds + 1));
+    bool stops = false;
+    for (int k = 0; k <= rounds; k++) stops |= isfinite(r->scores[k].at_stop);
+    for (int k = 0; k <= rounds; k++) {
+        percent[k] = 100 * density(r, k);
+        accuracy[k] = stops ? r->scores[k].at_stop : r->scores[k].at_end;
+        stop[k] = r->scores[k].stop < 0 ? NAN : (double)r->scores[k].stop;
+    }
+    SOW_TRY(plot(r, "accuracy.svg", stops ? "Accuracy at the early stop" : "Accuracy at the end", "test accuracy",
+                 percent, accuracy));
+    return plot(r, "early_stop.svg", "When validation loss is least", "early stop [steps]", percent, stop);
+}
+
 /* ---- the screen ---- */
 
 /* The sparsest round whose validation accuracy is not below the dense network's: a ticket chosen without test data. */
@@ -164,6 +195,7 @@ sow_status ticket_write_report(const ticket_report *r) {
         if (!path) return SOW_E_MEMORY;
         SOW_TRY(sow_wrote(r->call, path));
     }
+    SOW_TRY(write_plots(r));
     const char *next = sow_arena_format(arena, "sow lottery-ticket compare --ticket %s%s", r->folder,
                                         r->external ? " --train 'COMMAND'" : "");
     return next ? ticket_set(result, "next", json_string(next)) : SOW_E_MEMORY;
@@ -187,7 +219,8 @@ sow_status ticket_clear_folder(sow_arena *arena, const char *folder) {
         char *path = sow_path_join(arena, folder, names[i]);
         if (!path) return SOW_E_MEMORY;
         bool ours = starts(names[i], "mask_") || starts(names[i], "theta") || starts(names[i], "ticket.") ||
-                    starts(names[i], "sow.db") || !strcmp(names[i], "report.json") || !strcmp(names[i], "rounds.csv");
+                    starts(names[i], "sow.db") || !strcmp(names[i], "report.json") || !strcmp(names[i], "rounds.csv") ||
+                    !strcmp(names[i], "accuracy.svg") || !strcmp(names[i], "early_stop.svg");
         if (ours) unlink(path);
         for (size_t k = 0; starts(names[i], "round_") && k < sizeof in_rounds / sizeof *in_rounds; k++) {
             char *inside = sow_path_join(arena, path, in_rounds[k]);

@@ -76,6 +76,24 @@ sow_status ticket_write_report(const ticket_report *report);
 /* Removes the files of an earlier search. */
 sow_status ticket_clear_folder(sow_arena *arena, const char *folder);
 
+/* ---- plots ---- */
+
+/* One arm over its rounds, densest first. */
+typedef struct ticket_curve {
+    const char *name;
+    int64_t count;
+    const double *percent, *value; /* share of the weights left; the value, NAN: unknown */
+    const double *low, *high;      /* least and most over seeds; NULL: one seed */
+} ticket_curve;
+typedef struct ticket_plot {
+    const char *title, *label; /* label: of the y axis */
+    const ticket_curve *curves;
+    int count;
+    double dense; /* NAN: unknown */
+} ticket_plot;
+/* Writes it as SVG; not where no value is known. */
+sow_status ticket_write_plot(sow_arena *arena, const ticket_plot *plot, const char *path, bool *written);
+
 /* ---- the actions ---- */
 
 sow_status ticket_run_find(sow_call *call);
