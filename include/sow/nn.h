@@ -12,9 +12,10 @@ extern "C" {
 typedef struct sow_dense {
     int64_t out;
     bool no_bias;
+    bool by_rows;      /* store the weight [out, in]: wide models, mapped files */
     const char *group; /* pruning group; NULL means "fc" */
 } sow_dense;
-/* Parameters name.weight [out, in] (stored [in, out], the faster order for training) and name.bias [out]; a site. */
+/* Parameters name.weight [out, in] (stored [in, out], the faster order for small nets, unless by_rows) and name.bias [out]; a site. */
 sow_var sow_linear_at(sow_tape *t, sow_state *s, const char *name, sow_var x, sow_dense dense);
 
 typedef struct sow_filter {

@@ -96,9 +96,10 @@ sow_var sow_layer_norm(sow_tape *t, sow_var x, sow_var gamma, sow_var beta, doub
 sow_var sow_rms_norm(sow_tape *t, sow_var x, sow_var w, double epsilon, bool plus_one);
 
 /* ---- language models (src/autograd/embedding.c, gate.c, attention.c, head.c) ---- */
-/* Rows ids[i] of table [vocabulary, d]: [n, d]. ids: I32 [n], memory outlives the recording; SOW_E_RANGE names an id
- * outside. The table's gradient is added in the order of the rows. */
-sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids);
+/* Rows ids[i] of table [vocabulary, d]: [n, d]. ids: I32 [n], copied; SOW_E_RANGE names an id
+ * outside. The table's gradient is added in the order of the rows; that of row `padding` stays as it is, as in torch.nn.Embedding
+ * (-1: none such). */
+sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids, int32_t padding);
 
 typedef enum sow_activation { SOW_SILU, SOW_GELU, SOW_GELU_TANH, SOW_RELU } sow_activation;
 /* activation(gate) * up, element by element, in one pass (Shazeer 2020, arXiv 2002.05202). */

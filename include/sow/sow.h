@@ -12,6 +12,7 @@
 #include "sow/init.h"
 #include "sow/json.h"
 #include "sow/linalg.h"
+#include "sow/lm.h"
 #include "sow/log.h"
 #include "sow/mask.h"
 #include "sow/memory.h"

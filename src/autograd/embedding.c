@@ -4,8 +4,9 @@
 #include "autograd/op.h"
 
 typedef struct embedding {
-    sow_tensor ids;
     int64_t rows, vocabulary, d;
+    int32_t padding;
+    int32_t ids[]; /* copied: the caller's may change before backward */
 } embedding;
 
 typedef struct embedding_job {
@@ -23,7 +24,7 @@ static sow_range part(int64_t cell, int64_t grain, int64_t total) {
 static void gather(void *context, int64_t cell) {
     const embedding_job *j = context;
     sow_range r = part(cell, GATHER_ROWS, j->e->rows);
-    const int32_t *ids = j->e->ids.data;
+    const int32_t *ids = j->e->ids;
     size_t row = (size_t)j->e->d * sow_dtype_size(j->rows.dtype);
     for (int64_t i = r.first; i < r.first + r.count; i++)
         memcpy((char *)j->rows.data + (size_t)i * row, (const char *)j->table.data + (size_t)ids[i] * row, row);
@@ -34,8 +35,9 @@ SOW_CLONES static void scatter(void *context, int64_t cell) {
     const embedding_job *j = context;
     int64_t d = j->e->d;
     sow_range c = part(cell, SCATTER_COLUMNS, d);
-    const int32_t *ids = j->e->ids.data;
+    const int32_t *ids = j->e->ids;
     for (int64_t i = 0; i < j->e->rows; i++) {
+        if (ids[i] == j->e->padding) continue;
         if (j->rows.dtype == SOW_F32) {
             float *restrict to = (float *)j->table.data + ids[i] * d + c.first;
             const float *restrict from = (const float *)j->rows.data + i * d + c.first;
@@ -51,7 +53,7 @@ SOW_CLONES static void scatter(void *context, int64_t cell) {
 static sow_status embedding_forward(sow_tape *t, sow_node *n) {
     (void)t;
     const embedding *e = n->attributes;
-    const int32_t *ids = e->ids.data;
+    const int32_t *ids = e->ids;
     for (int64_t i = 0; i < e->rows; i++)
         if (ids[i] < 0 || ids[i] >= e->vocabulary)
             return sow_fail(SOW_E_RANGE, "embedding: id %d in row %lld, expected 0 to %lld", ids[i], (long long)i,
@@ -73,9 +75,10 @@ static sow_status embedding_backward(sow_tape *t, sow_node *n) {
 
 static const sow_op embedding_op = {"embedding", embedding_forward, embedding_backward, sow_reads_nothing, true};
 
-sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids) {
+sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids, int32_t padding) {
     table = sow_contiguous(t, table);
-    sow_node *n = SOW_NODE(t, &embedding_op, embedding, 1, table);
+    size_t room = ids.rank == 1 && ids.dtype == SOW_I32 ? (size_t)ids.shape[0] * sizeof(int32_t) : 0;
+    sow_node *n = sow_node_new(t, &embedding_op, sizeof(embedding) + room, 1, 1, &table);
     if (!n) return NULL;
     sow_tensor w = table->value;
     char a[SOW_SHAPE_TEXT], b[SOW_SHAPE_TEXT];
@@ -86,6 +89,8 @@ sow_var sow_embedding(sow_tape *t, sow_var table, sow_tensor ids) {
             sow_fail(SOW_E_SHAPE,
                      "embedding: table is %s %s, ids are %s %s; expected F32 or F64 [vocabulary, d] and I32 [n]",
                      sow_dtype_name(w.dtype), sow_shape_text(w, a), sow_dtype_name(ids.dtype), sow_shape_text(ids, b)));
-    *(embedding *)n->attributes = (embedding){ids, ids.shape[0], w.shape[0], w.shape[1]};
+    embedding *e = n->attributes;
+    *e = (embedding){.rows = ids.shape[0], .vocabulary = w.shape[0], .d = w.shape[1], .padding = padding};
+    if (!sow_tape_is_dry(t)) memcpy(e->ids, ids.data, room);
     return sow_node_run(t, n, sow_describe(w.dtype, 2, (int64_t[]){ids.shape[0], w.shape[1]}));
 }

@@ -1,0 +1,88 @@
+/* Language models and text encoders: Llama (and Qwen 2), Gemma 3, GPT-2 and BERT, from Hugging Face folders and GGUF files. */
+#ifndef SOW_LM_H
+#define SOW_LM_H
+
+#include <jansson.h>
+
+#include "sow/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sow_lm_family { SOW_LM_LLAMA, SOW_LM_GEMMA3, SOW_LM_GPT2, SOW_LM_BERT } sow_lm_family;
+
+/* Rotary positions: the base, and how its frequencies are stretched for longer contexts. */
+typedef struct sow_rope {
+    double theta;
+    enum { SOW_ROPE_DEFAULT, SOW_ROPE_LINEAR, SOW_ROPE_LLAMA3 } type;
+    double factor, low, high, original; /* linear: factor; llama3: all */
+} sow_rope;
+
+enum { SOW_LM_LAYERS_MAX = 512, SOW_LM_ENDS_MAX = 8 };
+
+/* What config.json or GGUF's keys say, under one set of names. */
+typedef struct sow_lm_config {
+    sow_lm_family family;
+    int64_t vocabulary, hidden, inner, layers, heads, kv_heads, head_size, positions,
+        types;      /* types: BERT's segments */
+    double epsilon; /* of the norms */
+    sow_activation activation;
+    bool qkv_bias, bias, tied; /* bias: all linear sites */
+    sow_rope rope, local_rope; /* local: Gemma's sliding layers */
+    double query_scalar;       /* scores are scaled by its inverse root; 0: the head size */
+    int64_t window;            /* of sliding layers */
+    bool sliding[SOW_LM_LAYERS_MAX];
+    int32_t begin, pad, ends[SOW_LM_ENDS_MAX]; /* token ids, -1: none */
+    int end_count;
+} sow_lm_config;
+
+/* Reads a config.json that was parsed. Every field the forward pass depends on must be known: SOW_E_UNSUPPORTED or
+ * SOW_E_FORMAT names the field and its value. Sizes are bounded before anything is allocated. */
+sow_status sow_lm_configure(const json_t *config, sow_lm_config *out);
+
+/* The d/2 frequencies of a rope, radians a position (Su et al. 2021; llama3: Dubey et al. 2024). */
+void sow_rope_frequencies(const sow_rope *rope, int64_t head_size, double *out);
+
+typedef struct sow_lm {
+    sow_lm_config config;
+    sow_state *state;                /* names and orientation of the file; tied heads once */
+    const char *prefix;              /* of all names: "transformer.", "bert." or "" */
+    sow_tensor rotary, local_rotary; /* grown as longer sequences come */
+    bool recompute;                  /* layer by layer in backward: a third more time for a fraction of the memory */
+    int32_t *position;               /* room for the positions of a batch */
+    int64_t position_room;
+    sow_arena *arena;
+} sow_lm;
+
+/* Takes over the state (also on failure) and checks by a dry forward pass that every tensor is there, in the right
+ * shape, in F32 or F64: else one message naming the first that is not. Tensors that no family uses are left out. */
+sow_status sow_lm_new(const sow_lm_config *config, sow_state *state, sow_lm **out);
+/* A fresh model: all tensors declared, zeros and ones; fill it with sow_init. */
+sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm **out);
+/* Opens a Hugging Face folder (config.json, model.safetensors, sharded too) or a GGUF file; weights become F32 copies. */
+sow_status sow_lm_open(const char *path, sow_lm **out);
+/* Frees the model and its state; NULL is allowed. */
+void sow_lm_free(sow_lm *lm);
+
+/* Token sequences, packed one behind the other; none sees another, positions restart. Memory outlives the recording. */
+typedef struct sow_tokens {
+    const int32_t *ids;   /* [start[sequences]] */
+    const int64_t *start; /* [sequences + 1], beginning with 0 */
+    int64_t sequences;
+} sow_tokens;
+
+/* States behind the last norm, [tokens, hidden]. Sites (linear layers, "embed", "layers.I") are tapped under the names
+ * of their modules. SOW_E_RANGE: a sequence longer than the model's positions, an id outside the vocabulary. */
+sow_var sow_lm_states(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
+/* The same from given input embeddings [tokens, hidden] instead of ids (before Gemma's scale). */
+sow_var sow_lm_states_from(sow_tape *t, sow_lm *lm, sow_var embedded, const sow_tokens *tokens);
+/* Scores of the next token, [rows, vocabulary], for rows of states. */
+sow_var sow_lm_logits(sow_tape *t, sow_lm *lm, sow_var states);
+/* Cross-entropy of the next tokens: labels[i] is the token that should follow row i, -1 is not counted (sow_head_loss). */
+sow_var sow_lm_loss(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_tensor labels, double divisor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

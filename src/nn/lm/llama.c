@@ -1,0 +1,56 @@
+/* Llama: Touvron et al. 2023, arXiv 2302.13971; Qwen 2 (biases at q, k, v): Yang et al. 2024, arXiv 2407.10671. */
+#include "nn/lm/lm.h"
+
+static sow_var attention(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens) {
+    const sow_lm_config *c = &lm->config;
+    bool bias = c->qkv_bias || c->bias;
+    sow_var n = lm_rms_norm(t, lm, "input_layernorm", x, false);
+    sow_var q = lm_linear(t, lm, "self_attn.q_proj", n, c->heads * c->head_size, bias);
+    sow_var k = lm_linear(t, lm, "self_attn.k_proj", n, c->kv_heads * c->head_size, bias);
+    sow_var v = lm_linear(t, lm, "self_attn.v_proj", n, c->kv_heads * c->head_size, bias);
+    sow_done(t, n);
+    sow_var a = lm_attend(t, lm, tokens, q, k, v, &lm->rotary, true, 0);
+    sow_done(t, q), sow_done(t, k), sow_done(t, v);
+    sow_var o = lm_linear(t, lm, "self_attn.o_proj", a, c->hidden, c->bias);
+    sow_done(t, a);
+    return lm_residual(t, x, o);
+}
+
+static sow_var feed_forward(sow_tape *t, sow_lm *lm, sow_var x) {
+    const sow_lm_config *c = &lm->config;
+    sow_var n = lm_rms_norm(t, lm, "post_attention_layernorm", x, false);
+    sow_var gate = lm_linear(t, lm, "mlp.gate_proj", n, c->inner, c->bias),
+            up = lm_linear(t, lm, "mlp.up_proj", n, c->inner, c->bias);
+    sow_done(t, n);
+    sow_var g = sow_gated(t, gate, up, c->activation);
+    sow_done(t, gate), sow_done(t, up);
+    sow_var down = lm_linear(t, lm, "mlp.down_proj", g, c->hidden, c->bias);
+    sow_done(t, g);
+    return lm_residual(t, x, down);
+}
+
+static sow_var states(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens) {
+    sow_enter(t, "model");
+    for (int64_t i = 0; i < lm->config.layers && x; i++) {
+        sow_var in = x;
+        if (lm->recompute) sow_recompute_begin(t);
+        sow_enter(t, "layers.%lld", (long long)i);
+        x = attention(t, lm, x, tokens);
+        sow_var middle = x;
+        x = feed_forward(t, lm, x);
+        sow_done(t, middle);
+        x = sow_tap(t, "", in, x);
+        sow_leave(t);
+        if (lm->recompute) x = sow_recompute_end(t, x);
+        if (i > 0) sow_done(t, in);
+    }
+    sow_var n = lm_rms_norm(t, lm, "norm", x, false);
+    sow_leave(t);
+    return n;
+}
+
+static sow_var embed(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
+    return lm_embed(t, lm, "model.embed_tokens", tokens);
+}
+
+const lm_family lm_llama = {"llama", "", embed, states, "model.embed_tokens", "lm_head"};

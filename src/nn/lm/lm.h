@@ -1,0 +1,38 @@
+/* What the families of language models share: parameters by module name, attention as the configuration has it. */
+#ifndef SOW_NN_LM_LM_H
+#define SOW_NN_LM_LM_H
+
+#include "nn/declare.h"
+#include "sow/lm.h"
+#include "sow/nn.h"
+
+/* The linear site `name` with `out` outputs; and with weights stored as GPT-2's Conv1D, [in, out]. */
+sow_var lm_linear(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out, bool bias);
+sow_var lm_linear_by_inputs(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out);
+sow_var lm_rms_norm(sow_tape *t, sow_lm *lm, const char *name, sow_var x, bool plus_one);
+sow_var lm_layer_norm(sow_tape *t, sow_lm *lm, const char *name, sow_var x);
+/* The table `name` [rows, hidden] and its rows by id. */
+sow_var lm_table(sow_tape *t, sow_lm *lm, const char *name, int64_t rows);
+sow_var lm_rows(sow_tape *t, sow_lm *lm, const char *name, int64_t rows, const int32_t *ids, int64_t count);
+/* The input embeddings of tokens; the padding token's row is not trained through them, as in transformers. */
+sow_var lm_embed(sow_tape *t, sow_lm *lm, const char *name, const sow_tokens *tokens);
+/* Positions 0, 1, .. of every sequence, in the arena of the tape's state; NULL poisons. */
+const int32_t *lm_positions(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
+
+/* Attention over tokens; rotary NULL: none. */
+sow_var lm_attend(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_var q, sow_var k, sow_var v,
+                  const sow_tensor *rotary, bool causal, int64_t window);
+/* x + y; y is used nowhere else. */
+sow_var lm_residual(sow_tape *t, sow_var x, sow_var y);
+
+/* The families: from embeddings to final states, and the name of the head's table. */
+typedef struct lm_family {
+    const char *name, *prefix; /* prefix may be missing in files */
+    sow_var (*embed)(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
+    sow_var (*states)(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens);
+    const char *table, *head; /* of input embeddings; of the head, unless tied */
+} lm_family;
+extern const lm_family lm_llama, lm_gemma3, lm_gpt2, lm_bert;
+const lm_family *lm_family_of(const sow_lm *lm);
+
+#endif
