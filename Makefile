@@ -95,7 +95,9 @@ SOURCES := $(wildcard src/*/*.c src/*/*/*.c src/*/*/*/*.c)
 CLI_SOURCES := $(filter src/cli/%,$(SOURCES))
 # A program of its own, linked with the C library only: src/run/supervisor_main.c becomes sow-supervisor.
 SMALL_SOURCES := $(filter %_main.c,$(SOURCES))
-LIB_SOURCES := $(filter-out $(CLI_SOURCES) $(SMALL_SOURCES),$(SOURCES))
+# A plug-in, loaded only when it is needed and linked with its own library: src/run/mpi_plugin.c becomes sow-mpi.so.
+PLUGIN_SOURCES := $(filter %_plugin.c,$(SOURCES))
+LIB_SOURCES := $(filter-out $(CLI_SOURCES) $(SMALL_SOURCES) $(PLUGIN_SOURCES),$(SOURCES))
 SMALL_PROGRAMS := $(patsubst %_main,$(OUT)/sow-%,$(basename $(notdir $(SMALL_SOURCES))))
 UNIT_SOURCES := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
 FAULT_SOURCES := $(wildcard tests/faults/test_*.c)
@@ -112,10 +114,11 @@ FUZZ_PROGRAMS := $(call programs,$(FUZZ_SOURCES))
 
 # ---- products ----
 SOW := $(if $(wildcard $(MAIN)),$(OUT)/sow)
+PLUGINS := $(foreach plugin,$(PLUGINS_ON),$(OUT)/sow-$(plugin).so)
 SHARED := $(if $(SANITIZE),,$(OUT)/libsow.so.0 $(OUT)/libsow.so)
 
 .PHONY: all
-all: $(OUT)/libsow.a $(SHARED) $(SOW) $(SMALL_PROGRAMS)
+all: $(OUT)/libsow.a $(SHARED) $(SOW) $(SMALL_PROGRAMS) $(PLUGINS)
 
 # Written under another name first: a build that is stopped, or runs beside another, leaves no half file.
 $(OBJ)/%.o: %.c $(OBJ)/flags
@@ -160,6 +163,15 @@ $(OUT)/sow-$(patsubst %_main,%,$(basename $(notdir $(1)))): $(1) $(OBJ)/flags
 endef
 $(foreach source,$(SMALL_SOURCES),$(eval $(call small_program,$(source))))
 
+define plugin
+$(OUT)/sow-$(patsubst %_plugin,%,$(basename $(notdir $(1)))).so: $(1) $(wildcard $(dir $(1))*.h) $(OBJ)/flags
+	@$$(if $$(V),,echo "  LINK  $$@")
+	$$(Q)mkdir -p $$(@D) && $$(CC) -O2 -std=c17 -D_GNU_SOURCE -Iinclude -Isrc $$(WARN) -fPIC -shared \
+	    $$(PLUGIN_$(patsubst %_plugin,%,$(basename $(notdir $(1))))_CFLAGS) $$(CFLAGS) $$(LDFLAGS) -o $$@.$$$$$$$$ $$< \
+	    $$(PLUGIN_$(patsubst %_plugin,%,$(basename $(notdir $(1))))_LIBS) && mv -f $$@.$$$$$$$$ $$@
+endef
+$(foreach source,$(PLUGIN_SOURCES),$(eval $(call plugin,$(source))))
+
 $(UNIT_PROGRAMS) $(FAULT_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(call objects,$(SUPPORT_SOURCES)) $(OUT)/libsow.a
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  LINK  $@")
@@ -180,6 +192,7 @@ $(FUZZ_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/libsow.a
 .PHONY: deps
 deps: ## install the Debian packages that are missing (SECTIONS="build run test dev peers")
 	@$(INSTALL_PACKAGES) $(if $(filter command% environment%,$(origin SECTIONS)),$(SECTIONS),build run test)
+	@rm -f $(BUILD)/config.mk # what is there is looked for anew
 
 # ---- checks ----
 # T=pattern runs only what matches: make check T=safetensors
@@ -189,8 +202,8 @@ FAULT_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/faults/*.sh)))
 RUN_TESTS = SOW=$(OUT)/sow SOW_FAULTY=$(FAULTY)/sow sh tests/run.sh -o $(BUILD)/log
 
 .PHONY: test-programs fault-programs check check-sanitize check-threads check-valgrind check-bare
-test-programs: $(UNIT_PROGRAMS) $(SMALL_PROGRAMS)
-fault-programs: $(FAULT_PROGRAMS) $(SOW) $(SMALL_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(SMALL_PROGRAMS) $(PLUGINS)
+fault-programs: $(FAULT_PROGRAMS) $(SOW) $(SMALL_PROGRAMS) $(PLUGINS)
 
 check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
 	@$(INSTALL_PACKAGES) build run test
@@ -256,7 +269,7 @@ TO = $(DESTDIR)$(PREFIX)
 install: all ## command, library, headers, manual pages under PREFIX=/usr/local (DESTDIR for packages)
 	install -d $(TO)/bin $(TO)/include/sow $(DESTDIR)$(LIBDIR)/pkgconfig $(TO)/libexec/sow
 	install -m 755 $(BUILD)/sow $(TO)/bin/sow
-	$(if $(SMALL_PROGRAMS),install -m 755 $(SMALL_PROGRAMS) $(TO)/libexec/sow/)
+	$(if $(SMALL_PROGRAMS),install -m 755 $(SMALL_PROGRAMS) $(PLUGINS) $(TO)/libexec/sow/)
 	install -m 644 include/sow/*.h $(TO)/include/sow/
 	install -m 644 $(BUILD)/libsow.so.0 $(BUILD)/libsow.a $(DESTDIR)$(LIBDIR)/
 	ln -sf libsow.so.0 $(DESTDIR)$(LIBDIR)/libsow.so

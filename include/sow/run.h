@@ -176,7 +176,9 @@ sow_status sow_store_decisions(sow_store *store, sow_arena *arena, sow_decision_
 
 /* Whether this process was started by mpirun as one of several ranks, and not as the first. Such a process only runs
  * cells that rank 0 assigns: it calls sow_rank_serve and ends with the status that this gives (rank 0's exit status in
- * *exit_status). Rank 0 finds the others in sow_run_cells by itself. Where sow was built without MPI: false. */
+ * *exit_status). Rank 0 asks too, at its start: only then does sow_run_cells give cells to the others. All ranks see
+ * the folders of cells; the store is on rank 0's disk. A rank that is silent for 60 s ($SOW_RANK_SILENT_SECONDS) loses
+ * its cells to the others. SOW_E_NOT_FOUND (from sow_run_cells too): sow was built without MPI; names the package. */
 bool sow_is_worker_rank(void);
 sow_status sow_rank_serve(int *exit_status);
 /* Rank 0, before it exits: the other ranks end with this status too. Without ranks it does nothing. */

@@ -134,7 +134,17 @@ static void *json_memory(size_t size) {
 }
 #endif
 
-int main(int argc, char **argv) {
+/* A further rank of mpirun: runs the cells that the first one gives it. */
+static int serve_rank(void) {
+    int exit_status = 1;
+    install_signals();
+    cli_log(true);
+    sow_status status = sow_rank_serve(&exit_status);
+    if (status) fprintf(stderr, "sow: %s\n", sow_message());
+    return exit_status;
+}
+
+static int run_main(int argc, char **argv) {
     sow_call call = {0};
 #ifdef SOW_FAULTS
     json_set_alloc_funcs(json_memory, sow_release);
@@ -153,5 +163,12 @@ int main(int argc, char **argv) {
     fflush(stdout);
     json_decref(call.result);
     sow_arena_free(call.arena);
+    return exit_status;
+}
+
+int main(int argc, char **argv) {
+    if (sow_is_worker_rank()) return serve_rank();
+    int exit_status = run_main(argc, argv);
+    sow_rank_end(exit_status);
     return exit_status;
 }

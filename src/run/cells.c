@@ -1,5 +1,5 @@
 /* Running cells: one poll loop over trainers side by side, and every change of state in one transaction. */
-#include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -8,11 +8,12 @@
 #include <unistd.h>
 
 #include "run/loop.h"
+#include "run/ranks.h"
 #include "sow/file.h"
 #include "sow/log.h"
 
-enum { SLOT_LIMIT = 1024 };
 static const double batch_seconds = 1, look_seconds = 0.1; /* between commits of records; between looks for Ctrl-C */
+static const double message_seconds = 0.002; /* between looks for messages of other ranks: MPI has nothing to poll */
 
 /* ---- progress ---- */
 
@@ -20,7 +21,7 @@ static void show_progress(const sow_loop *l) {
     int64_t done = l->done_units;
     if (!l->runner->what) return;
     for (int s = 0; s < l->slot_count; s++) {
-        const sow_slot *slot = &l->slots[s];
+        const sow_slot *slot = l->slots[s];
         if (slot->cell < 0 || sow_loop_units(l, slot->cell) == 1) continue;
         int64_t steps = slot->reader.steps,
                 all = sow_loop_units(l, slot->cell) - 1; /* the last unit is the end itself */
@@ -37,14 +38,14 @@ static void wind_up(sow_loop *l, sow_status error) {
     l->error = error;
     snprintf(l->message, sizeof l->message, "%s", sow_message());
     for (int s = 0; s < l->slot_count; s++)
-        if (l->slots[s].cell >= 0) sow_slot_stop(&l->slots[s], SOW_END_STOPPED, "stopped");
+        if (l->slots[s]->cell >= 0) sow_slot_stop(l->slots[s], SOW_END_STOPPED, "stopped");
 }
 
 /* `ended` may have made some of those that run unwanted. */
 static void stop_unwanted(sow_loop *l) {
     for (int s = 0; s < l->slot_count; s++)
-        if (l->slots[s].cell >= 0 && l->cells[l->slots[s].cell].unwanted)
-            sow_slot_stop(&l->slots[s], SOW_END_STOPPED, "no longer wanted");
+        if (l->slots[s]->cell >= 0 && l->cells[l->slots[s]->cell].unwanted)
+            sow_slot_stop(l->slots[s], SOW_END_STOPPED, "no longer wanted");
 }
 
 static void close_slot(sow_loop *l, sow_slot *slot) {
@@ -54,18 +55,25 @@ static void close_slot(sow_loop *l, sow_slot *slot) {
 
 /* ---- the loop ---- */
 
-static sow_status start_cell(sow_loop *l, sow_slot *slot, int index) {
-    sow_cell *cell = &l->cells[index];
+static sow_status start_trainer(sow_loop *l, sow_slot *slot, const sow_cell *cell, const char *command) {
+    if (slot->rank) return sow_ranks_start(l, slot, cell, command);
+    int number = 0;
+    while (l->slots[number] != slot) number++;
     sow_launch launch = {.supervisor = l->supervisor,
-                         .environment = l->environments[(slot - l->slots) % l->device_count],
+                         .command = command,
+                         .environment = l->environments[number % l->device_count],
                          .limits = &l->limits,
                          .lock = sow_store_lock(l->store)};
+    return sow_slot_start(slot, cell, &launch);
+}
+
+static sow_status start_cell(sow_loop *l, sow_slot *slot, int index) {
+    sow_cell *cell = &l->cells[index];
     char *command;
     SOW_TRY(sow_make_folder(cell->folder));
     SOW_TRY(l->runner->command(l->runner->user, l->scratch, cell, &command));
-    launch.command = command;
     SOW_TRY(sow_store_begin(l->store));
-    sow_status status = sow_store_started(l->store, l->rows[index], cell->attempt + 1, 0);
+    sow_status status = sow_store_started(l->store, l->rows[index], cell->attempt + 1, slot->rank);
     if (status == SOW_OK) status = sow_store_commit(l->store);
     if (status != SOW_OK) sow_store_rollback(l->store);
     SOW_TRY(status);
@@ -76,7 +84,7 @@ static sow_status start_cell(sow_loop *l, sow_slot *slot, int index) {
     slot->enough = sow_loop_enough;
     slot->owner = l;
     l->busy++;
-    status = sow_slot_start(slot, cell, &launch);
+    status = start_trainer(l, slot, cell, command);
     if (status != SOW_OK) close_slot(l, slot);
     return status;
 }
@@ -91,11 +99,11 @@ static int next_cell(sow_loop *l) {
 
 static sow_status fill_slots(sow_loop *l) {
     for (int s = 0; s < l->slot_count && l->error == SOW_OK; s++) {
-        if (l->slots[s].cell >= 0) continue;
+        if (l->slots[s]->cell >= 0 || !sow_ranks_ready(l->slots[s])) continue;
         int cell = next_cell(l);
         if (cell < 0) return SOW_OK;
         sow_mark mark = sow_arena_mark(l->scratch);
-        sow_status status = start_cell(l, &l->slots[s], cell);
+        sow_status status = start_cell(l, l->slots[s], cell);
         sow_arena_release(l->scratch, mark);
         SOW_TRY(status);
     }
@@ -103,20 +111,16 @@ static sow_status fill_slots(sow_loop *l) {
 }
 
 static void wait_for_news(sow_loop *l) {
-    double patience = look_seconds;
-    for (int s = 0; s < l->slot_count; s++) {
-        const sow_slot *slot = &l->slots[s];
-        bool busy = slot->cell >= 0;
-        l->watched[2 * s] = (struct pollfd){busy && !slot->trainer.gone ? slot->trainer.socket : -1, POLLIN, 0};
-        l->watched[2 * s + 1] = (struct pollfd){busy ? slot->trainer.output : -1, POLLIN, 0};
-        double due = busy ? sow_slot_patience(slot) : patience;
+    double patience = l->slot_count > l->own_slots ? message_seconds : look_seconds;
+    for (int s = 0; s < l->own_slots; s++) {
+        double due = sow_slot_watch(l->slots[s], &l->watched[2 * s]);
         if (due < patience) patience = due;
     }
-    poll(l->watched, (nfds_t)(2 * l->slot_count), (int)(patience * 1000) + 1);
+    poll(l->watched, (nfds_t)(2 * l->own_slots), (int)ceil(patience * 1000));
 }
 
 static sow_status serve_slot(sow_loop *l, sow_slot *slot) {
-    SOW_TRY(sow_slot_serve(slot));
+    if (slot->rank == 0) SOW_TRY(sow_slot_serve(slot));
     if (!sow_slot_over(slot)) return SOW_OK;
     sow_mark mark = sow_arena_mark(l->scratch);
     sow_status status = sow_loop_end_cell(l, slot);
@@ -127,9 +131,11 @@ static sow_status serve_slot(sow_loop *l, sow_slot *slot) {
 }
 
 static void serve_slots(sow_loop *l) {
+    sow_status status = sow_ranks_hear(l);
+    if (status != SOW_OK) wind_up(l, status);
     for (int s = 0; s < l->slot_count; s++) {
-        if (l->slots[s].cell < 0) continue;
-        sow_status status = serve_slot(l, &l->slots[s]);
+        if (l->slots[s]->cell < 0) continue;
+        status = serve_slot(l, l->slots[s]);
         if (status != SOW_OK) wind_up(l, status);
     }
 }
@@ -198,7 +204,7 @@ static sow_status begin(sow_loop *l) {
     return status;
 }
 
-static int cores(void) {
+int sow_cores(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
@@ -217,21 +223,38 @@ static sow_limits limits_of(const sow_runner *runner) {
 }
 
 /* An environment for each device. */
-static sow_status make_environments(sow_loop *l, int threads) {
+static sow_status make_environments(sow_loop *l) {
     const char *const *devices = l->runner->devices;
     while (devices && devices[l->device_count]) l->device_count++;
     if (l->device_count == 0) devices = NULL, l->device_count = 1;
     SOW_TRY(SOW_NEW(l->arena, l->environments, l->device_count));
     for (int d = 0; d < l->device_count; d++)
-        SOW_TRY(sow_trainer_environment(l->arena, threads, devices ? devices[d] : NULL, &l->environments[d]));
+        SOW_TRY(sow_trainer_environment(l->arena, l->threads, devices ? devices[d] : NULL, &l->environments[d]));
+    return SOW_OK;
+}
+
+int sow_loop_slots(const sow_loop *l, int cores) {
+    int slots = l->runner->slots > 0 ? l->runner->slots : cores / l->threads;
+    if (slots > l->count) slots = l->count;
+    return slots < 1 ? 1 : slots > SOW_SLOT_LIMIT ? SOW_SLOT_LIMIT : slots;
+}
+
+sow_status sow_loop_add_slot(sow_loop *l, int rank) {
+    if (l->slot_count == l->slot_capacity) {
+        sow_slot **larger;
+        l->slot_capacity = 2 * l->slot_capacity + 8;
+        SOW_TRY(SOW_NEW(l->arena, larger, l->slot_capacity));
+        if (l->slot_count) memcpy(larger, l->slots, (size_t)l->slot_count * sizeof *larger);
+        l->slots = larger;
+    }
+    SOW_TRY(SOW_NEW(l->arena, l->slots[l->slot_count], 1));
+    sow_slot_new(l->slots[l->slot_count++], rank);
     return SOW_OK;
 }
 
 static sow_status prepare(sow_loop *l) {
-    int threads = l->runner->threads > 0 ? l->runner->threads : 1;
-    int slots = l->runner->slots > 0 ? l->runner->slots : cores() / threads;
-    if (slots > l->count) slots = l->count;
-    l->slot_count = slots < 1 ? 1 : slots > SLOT_LIMIT ? SLOT_LIMIT : slots;
+    l->threads = l->runner->threads > 0 ? l->runner->threads : 1;
+    l->own_slots = sow_loop_slots(l, sow_cores());
     l->limits = limits_of(l->runner);
     SOW_TRY(sow_arena_new(&l->arena));
     SOW_TRY(sow_arena_new(&l->scratch));
@@ -239,14 +262,13 @@ static sow_status prepare(sow_loop *l) {
     SOW_TRY(SOW_NEW(l->arena, l->rows, l->count));
     SOW_TRY(SOW_NEW(l->arena, l->failures, l->count));
     SOW_TRY(SOW_NEW(l->arena, l->dropped, l->count));
-    SOW_TRY(SOW_NEW(l->arena, l->watched, 2 * l->slot_count));
+    SOW_TRY(SOW_NEW(l->arena, l->watched, 2 * l->own_slots));
     SOW_TRY(SOW_NEW_RAW(l->arena, l->batch, SOW_BATCH));
-    SOW_TRY(SOW_NEW(l->arena, l->slots, l->slot_count));
-    for (int s = 0; s < l->slot_count; s++)
-        l->slots[s] = (sow_slot){.cell = -1, .log = -1, .trainer = {.socket = -1, .output = -1}};
+    for (int s = 0; s < l->own_slots; s++) SOW_TRY(sow_loop_add_slot(l, 0));
     SOW_TRY(sow_order_new(l->arena, l->cells, l->count, &l->order));
     SOW_TRY(sow_supervisor_path(l->arena, &l->supervisor));
-    SOW_TRY(make_environments(l, threads));
+    SOW_TRY(make_environments(l));
+    SOW_TRY(sow_ranks_join(l));
     return begin(l);
 }
 
@@ -267,7 +289,7 @@ static sow_status report(const sow_loop *l) {
 }
 
 static void release(sow_loop *l) {
-    for (int s = 0; l->slots && s < l->slot_count; s++) sow_slot_close(&l->slots[s]);
+    for (int s = 0; s < l->slot_count; s++) sow_slot_close(l->slots[s]);
     sow_arena_free(l->batch_arena);
     sow_arena_free(l->scratch);
     sow_arena_free(l->arena);

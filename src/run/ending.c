@@ -43,7 +43,8 @@ sow_status sow_loop_record(void *loop, sow_slot *slot, const sow_record *record)
     const char *metric = previous && !strcmp(previous, record->metric) ? previous
                                                                        : sow_arena_copy(l->batch_arena, record->metric);
     if (!metric) return SOW_E_MEMORY;
-    l->batch[l->batched++] = (sow_value){l->rows[slot->cell], cell->attempt, {record->step, metric, record->value}};
+    l->batch[l->batched++] = (sow_loop_value){
+        l->rows[slot->cell], cell->attempt, {record->step, metric, record->value}};
     return SOW_OK;
 }
 
@@ -157,6 +158,7 @@ static sow_cell_state state_after(sow_loop *l, const sow_slot *slot, sow_status 
     if (slot->end == SOW_END_DIVERGED || refused == SOW_E_NUMBER) return SOW_CELL_DIVERGED;
     if (slot->end == SOW_END_STOPPED) return SOW_CELL_STOPPED;
     if (l->error != SOW_OK) return SOW_CELL_STOPPED; /* it ended while we wind up: no retry */
+    if (slot->end == SOW_END_LOST) return SOW_CELL_PENDING;
     return ++l->failures[cell] > l->runner->retries ? SOW_CELL_FAILED : SOW_CELL_PENDING;
 }
 
@@ -173,7 +175,8 @@ static sow_status end_badly(sow_loop *l, sow_slot *slot, sow_ending *ending, sow
     if (ending->state == SOW_CELL_FAILED || ending->state == SOW_CELL_DIVERGED)
         if (!(l->cells[cell].last_lines = sow_arena_copy(sow_store_arena(l->store), lines))) return SOW_E_MEMORY;
     if (ending->state == SOW_CELL_PENDING)
-        sow_warn("%s: attempt %d failed and is tried again: %s", slot->who, l->cells[cell].attempt, slot->reason);
+        sow_warn("%s: attempt %d %s and is tried again: %s", slot->who, l->cells[cell].attempt,
+                 slot->end == SOW_END_LOST ? "was lost" : "failed", slot->reason);
     return end_in_store(l, cell, ending);
 }
 

@@ -9,11 +9,11 @@
 #include "run/store.h"
 
 /* A record on its way to the store. */
-typedef struct sow_value {
+typedef struct sow_loop_value {
     int64_t row;
     int attempt;
     sow_record record;
-} sow_value;
+} sow_loop_value;
 
 typedef struct sow_loop {
     sow_store *store;
@@ -24,15 +24,17 @@ typedef struct sow_loop {
     int *failures; /* that count against the retries, by cell */
     bool *dropped; /* unwanted, and the store knows it, by cell */
     sow_order order;
-    sow_slot *slots;
-    int slot_count, busy, final; /* slots at work; cells that have ended for good */
-    struct pollfd *watched;      /* two a slot: socket, output */
+    sow_slot **slots; /* those of this process, then those of other ranks */
+    int own_slots, slot_count, slot_capacity;
+    int busy, final;        /* slots at work; cells that have ended for good */
+    struct pollfd *watched; /* two for each of our own: socket, output */
     const char *supervisor;
     char ***environments; /* by device */
     int device_count;     /* 1 where none are given */
+    int threads;          /* per cell */
     sow_limits limits;
     sow_arena *arena, *scratch, *batch_arena; /* the call; a cell; a batch */
-    sow_value *batch;
+    sow_loop_value *batch;
     int batched;
     double batch_since;
     int64_t done_units, total_units; /* progress: steps if known, else cells */
@@ -40,9 +42,18 @@ typedef struct sow_loop {
     char message[2048];
 } sow_loop;
 
-/* ---- ending.c ---- */
+enum { SOW_BATCH = 4096, SOW_SLOT_LIMIT = 1024 };
 
-enum { SOW_BATCH = 4096 };
+/* ---- cells.c ---- */
+
+/* How many slots a machine with so many cores has by the runner's choice. */
+int sow_loop_slots(const sow_loop *loop, int cores);
+/* Adds a slot. */
+sow_status sow_loop_add_slot(sow_loop *loop, int rank);
+/* Cores that this process may use. */
+int sow_cores(void);
+
+/* ---- ending.c ---- */
 
 /* Steps of a cell for the progress, 1 where they are unknown. */
 int64_t sow_loop_units(const sow_loop *loop, int cell);

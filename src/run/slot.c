@@ -3,12 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "run/ranks.h"
 #include "sow/file.h"
 #include "sow/log.h"
 
@@ -17,11 +21,23 @@ static const double drain_seconds = 1; /* a process that fled the supervisor may
 
 const char *sow_end_name(sow_end end) {
     static const char *const names[] = {"done",       "exit",        "signal",    "done",    "diverged", "contract",
-                                        "start time", "silent time", "cell time", "stopped", "lost"};
+                                        "start time", "silent time", "cell time", "stopped", "killed",   "lost"};
     return names[end];
 }
 
 /* ---- start ---- */
+
+/* The log's lock is the cell's: a trainer that a killed rank has left holds it until its supervisor has ended it. */
+static sow_status take_folder(int log, const char *path) {
+    double until = sow_seconds() + 10;
+    while (flock(log, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) return SOW_OK; /* a file system without locks */
+        if (sow_seconds() > until)
+            return sow_fail(SOW_E_BUSY, "%s: a trainer of an earlier attempt is still at work here", path);
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    return SOW_OK;
+}
 
 static sow_status open_log(sow_slot *slot, const sow_cell *cell) {
     char path[4096];
@@ -30,6 +46,7 @@ static sow_status open_log(sow_slot *slot, const sow_cell *cell) {
         return sow_fail(SOW_E_RANGE, "%s: the path is too long", cell->folder);
     slot->log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (slot->log < 0) return sow_fail(SOW_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    SOW_TRY(take_folder(slot->log, path));
     off_t end = lseek(slot->log, 0, SEEK_END);
     slot->log_start = end > 0 ? end : 0;
     return SOW_OK;
@@ -63,11 +80,7 @@ static void take_log(void *user, const char *text, size_t size) {
 }
 
 sow_status sow_slot_start(sow_slot *slot, const sow_cell *cell, const sow_launch *launch) {
-    slot->end = SOW_END_NONE;
-    slot->reason[0] = 0;
-    slot->log_size = 0;
     slot->limits = launch->limits;
-    slot->kill_at = slot->gone_at = 0;
     snprintf(slot->who, sizeof slot->who, "%.100s, seed %llu, arm %d", cell->stage, (unsigned long long)cell->seed,
              cell->arm);
     slot->reader = (sow_reader){
@@ -88,6 +101,10 @@ void sow_slot_stop(sow_slot *slot, sow_end why, const char *format, ...) {
     vsnprintf(slot->reason, sizeof slot->reason, format, arguments);
     va_end(arguments);
     slot->end = why;
+    if (slot->rank) {
+        sow_ranks_stop(slot);
+        return;
+    }
     slot->kill_at = sow_seconds() + slot->limits->grace_seconds;
     sow_trainer_signal(&slot->trainer, 'T');
 }
@@ -146,7 +163,8 @@ sow_status sow_slot_serve(sow_slot *slot) {
     return SOW_OK;
 }
 
-double sow_slot_patience(const sow_slot *slot) {
+/* Seconds until something is due without any event. */
+static double patience(const sow_slot *slot) {
     const sow_limits *limits = slot->limits;
     double now = sow_seconds(), until = slot->started + limits->cell_seconds;
     double line = slot->reader.lines ? slot->last_line + limits->silent_seconds : slot->started + limits->start_seconds;
@@ -156,7 +174,15 @@ double sow_slot_patience(const sow_slot *slot) {
     return until > now ? until - now : 0;
 }
 
+double sow_slot_watch(const sow_slot *slot, struct pollfd watched[2]) {
+    bool busy = slot->cell >= 0;
+    watched[0] = (struct pollfd){busy && !slot->trainer.gone ? slot->trainer.socket : -1, POLLIN, 0};
+    watched[1] = (struct pollfd){busy ? slot->trainer.output : -1, POLLIN, 0};
+    return busy ? patience(slot) : HUGE_VAL;
+}
+
 bool sow_slot_over(const sow_slot *slot) {
+    if (slot->rank) return slot->over;
     if (!slot->gone_at) return false;
     return slot->trainer.output < 0 || sow_seconds() - slot->gone_at > drain_seconds;
 }
@@ -167,7 +193,7 @@ static sow_status conclude(sow_slot *slot, int *code) {
     int status = slot->trainer.status;
     if (slot->end != SOW_END_NONE) return SOW_OK;
     if (!slot->trainer.ended) {
-        slot->end = SOW_END_LOST;
+        slot->end = SOW_END_KILLED;
         snprintf(slot->reason, sizeof slot->reason, "its supervisor was killed");
     } else if (WIFEXITED(status)) {
         slot->end = SOW_END_EXIT;
@@ -182,7 +208,8 @@ static sow_status conclude(sow_slot *slot, int *code) {
 }
 
 sow_status sow_slot_conclude(sow_slot *slot, int *code) {
-    *code = 0;
+    *code = slot->code;
+    if (slot->rank) return SOW_OK;
     if (slot->end == SOW_END_NONE) {
         SOW_TRY(judge(slot, sow_reader_feed(&slot->reader, NULL, 0)));
     }
@@ -204,7 +231,7 @@ static char *clean_tail(char *text, size_t size) {
     return text + start;
 }
 
-sow_status sow_slot_last_lines(const sow_slot *slot, const char *folder, sow_arena *arena, char **text) {
+sow_status sow_slot_tail(const sow_slot *slot, const char *folder, sow_arena *arena, char **lines) {
     char path[4096], tail[TAIL + 1];
     ssize_t size = 0;
     snprintf(path, sizeof path, "%s/log", folder);
@@ -214,16 +241,25 @@ sow_status sow_slot_last_lines(const sow_slot *slot, const char *folder, sow_are
         size = end > from ? pread(fd, tail, TAIL, from) : 0;
         close(fd);
     }
-    const char *lines = clean_tail(tail, size > 0 ? (size_t)size : 0);
+    *lines = sow_arena_copy(arena, clean_tail(tail, size > 0 ? (size_t)size : 0));
+    return *lines ? SOW_OK : SOW_E_MEMORY;
+}
+
+sow_status sow_slot_last_lines(const sow_slot *slot, const char *folder, sow_arena *arena, char **text) {
+    char *lines = slot->last_lines;
+    if (!lines) SOW_TRY(sow_slot_tail(slot, folder, arena, &lines));
     *text = sow_arena_format(arena, *lines ? "%s; last lines:\n%s" : "%s%s", slot->reason, lines);
     return *text ? SOW_OK : SOW_E_MEMORY;
+}
+
+void sow_slot_new(sow_slot *slot, int rank) {
+    *slot = (sow_slot){.cell = -1, .rank = rank, .log = -1, .trainer = {.socket = -1, .output = -1}};
 }
 
 void sow_slot_close(sow_slot *slot) {
     sow_trainer_close(&slot->trainer);
     sow_reader_close(&slot->reader);
     if (slot->log >= 0) close(slot->log);
-    slot->log = -1;
-    slot->cell = -1;
-    slot->reader = (sow_reader){0};
+    sow_release(slot->last_lines);
+    sow_slot_new(slot, slot->rank);
 }

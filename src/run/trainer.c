@@ -22,31 +22,38 @@ extern char **environ;
 
 /* ---- where the supervisor is ---- */
 
-/* `folder_of` is a file; NULL when no supervisor lies beside it. */
-static const char *near(sow_arena *arena, const char *folder_of) {
-    static const char *const places[] = {"sow-supervisor", "../libexec/sow/sow-supervisor"};
+/* `file` is the program or library; NULL when there is no `name` near it. */
+static const char *near(sow_arena *arena, const char *file, const char *name) {
+    static const char *const places[] = {"", "../libexec/sow/"};
     for (int i = 0; i < 2; i++) {
-        char *path = sow_arena_format(arena, "%.*s%s", (int)(sow_path_name(folder_of) - folder_of), folder_of,
-                                      places[i]);
+        int folder = (int)(sow_path_name(file) - file);
+        char *path = sow_arena_format(arena, "%.*s%s%s", folder, file, places[i], name);
         if (path && access(path, X_OK) == 0) return path;
     }
     return NULL;
 }
 
-sow_status sow_supervisor_path(sow_arena *arena, const char **path) {
+sow_status sow_beside_program(sow_arena *arena, const char *name, const char **path) {
     char self[PATH_MAX];
     Dl_info library;
+    *path = NULL;
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length > 0) self[length] = 0, *path = near(arena, self, name);
+    const char *supervisor = getenv("SOW_SUPERVISOR"); /* whoever moved the one has the others there too */
+    if (!*path && supervisor) *path = near(arena, supervisor, name);
+    if (!*path && dladdr((void *)(uintptr_t)&sow_supervisor_path, &library) && library.dli_fname)
+        *path = near(arena, library.dli_fname, name);
+    return SOW_OK;
+}
+
+sow_status sow_supervisor_path(sow_arena *arena, const char **path) {
     const char *given = getenv("SOW_SUPERVISOR");
     if (given && *given) {
         *path = given;
         return access(given, X_OK) == 0 ? SOW_OK
                                         : sow_fail(SOW_E_NOT_FOUND, "SOW_SUPERVISOR: %s: %s", given, strerror(errno));
     }
-    *path = NULL;
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length > 0) self[length] = 0, *path = near(arena, self);
-    if (!*path && dladdr((void *)(uintptr_t)&sow_supervisor_path, &library) && library.dli_fname)
-        *path = near(arena, library.dli_fname);
+    SOW_TRY(sow_beside_program(arena, "sow-supervisor", path));
     if (*path) return SOW_OK;
     return sow_fail(
         SOW_E_NOT_FOUND,
@@ -62,8 +69,9 @@ static bool removed(const char *variable, const char *device) {
                                        "RAYON_NUM_THREADS=",
                                        "PYTHONUNBUFFERED=",
                                        "CUBLAS_WORKSPACE_CONFIG=",
-                                       "OMPI_",
-                                       "PMIX_" /* MPI children would join our job */};
+                                       "OMPI_", /* children that use MPI would join our job */
+                                       "PMIX_",
+                                       "SOW_RANK_PROCESS="};
     if (device && !strncmp(variable, "CUDA_VISIBLE_DEVICES=", sizeof "CUDA_VISIBLE_DEVICES")) return true;
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (!strncmp(variable, ours[i], strlen(ours[i]))) return true;
@@ -107,7 +115,7 @@ static bool open_ends(ends *e, int log, int lock) {
     for (int i = 0; i < 2; i++) e->output[i] = above(output[i]), e->socket[i] = above(sockets[i]);
     e->null = above(open("/dev/null", O_RDONLY | O_CLOEXEC));
     e->log = fcntl(log, F_DUPFD_CLOEXEC, 10);
-    e->lock = fcntl(lock, F_DUPFD_CLOEXEC, 10);
+    e->lock = fcntl(lock < 0 ? log : lock, F_DUPFD_CLOEXEC, 10);
     return opened && e->output[0] >= 0 && e->output[1] >= 0 && e->socket[0] >= 0 && e->socket[1] >= 0 && e->null >= 0 &&
            e->log >= 0 && e->lock >= 0;
 }

@@ -7,6 +7,8 @@
 
 #include "sow/run.h"
 
+/* Path of a file of ours beside this program or library, or in ../libexec/sow; NULL: it is in neither. In the arena. */
+sow_status sow_beside_program(sow_arena *arena, const char *name, const char **path);
 /* Path of sow-supervisor: $SOW_SUPERVISOR, beside this program or library, or in ../libexec/sow. In the arena. */
 sow_status sow_supervisor_path(sow_arena *arena, const char **path);
 
@@ -21,7 +23,7 @@ typedef struct sow_trainer {
     int status;
 } sow_trainer;
 
-/* Starts /bin/sh -c `command`; `log` gets standard error, `lock` stays open as long as anything of it lives. */
+/* Starts /bin/sh -c `command`; `log` gets standard error, `lock` (-1: none) stays open as long as anything of it lives. */
 sow_status sow_trainer_start(const char *supervisor, const char *command, char *const *environment, int64_t memory,
                              int log, int lock, sow_trainer *out);
 /* 'T': SIGTERM to the group, 'K': SIGKILL to all of it. */
