@@ -12,14 +12,15 @@ extern "C" {
 
 typedef enum sow_lm_family { SOW_LM_LLAMA, SOW_LM_GEMMA3, SOW_LM_GPT2, SOW_LM_BERT } sow_lm_family;
 
+enum { SOW_LM_LAYERS_MAX = 512, SOW_LM_ENDS_MAX = 8, SOW_LM_DIVISORS_MAX = 512 };
+
 /* Rotary positions: the base, and how its frequencies are stretched for longer contexts. */
 typedef struct sow_rope {
     double theta;
-    enum { SOW_ROPE_DEFAULT, SOW_ROPE_LINEAR, SOW_ROPE_LLAMA3 } type;
-    double factor, low, high, original; /* linear: factor; llama3: all */
+    enum { SOW_ROPE_DEFAULT, SOW_ROPE_LINEAR, SOW_ROPE_LLAMA3, SOW_ROPE_DIVISORS } type;
+    double factor, low, high, original;  /* linear: factor; llama3: all */
+    float divisors[SOW_LM_DIVISORS_MAX]; /* one a frequency: GGUF's form of llama3 */
 } sow_rope;
-
-enum { SOW_LM_LAYERS_MAX = 512, SOW_LM_ENDS_MAX = 8 };
 
 /* What config.json or GGUF's keys say, under one set of names. */
 typedef struct sow_lm_config {
@@ -40,6 +41,9 @@ typedef struct sow_lm_config {
 /* Reads a config.json that was parsed. Every field the forward pass depends on must be known: SOW_E_UNSUPPORTED or
  * SOW_E_FORMAT names the field and its value. Sizes are bounded before anything is allocated. */
 sow_status sow_lm_configure(const json_t *config, sow_lm_config *out);
+
+/* Whether sizes fit each other: heads, head size, layers. */
+sow_status sow_lm_check_sizes(const sow_lm_config *config);
 
 /* The d/2 frequencies of a rope, radians a position (Su et al. 2021; llama3: Dubey et al. 2024). */
 void sow_rope_frequencies(const sow_rope *rope, int64_t head_size, double *out);

@@ -8,6 +8,7 @@
 #include "sow/factors.h"
 #include "sow/fetch.h"
 #include "sow/file.h"
+#include "sow/gguf.h"
 #include "sow/image.h"
 #include "sow/init.h"
 #include "sow/json.h"

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/lm/open.h"
 #include "sow/json.h"
-#include "sow/lm.h"
 
 /* ---- fields ---- */
 
@@ -145,6 +145,7 @@ void sow_rope_frequencies(const sow_rope *rope, int64_t head_size, double *out) 
             double s = (rope->original / wave - rope->low) / (rope->high - rope->low);
             f = (1 - s) * f / rope->factor + s * f;
         }
+        if (rope->type == SOW_ROPE_DIVISORS) f /= (double)rope->divisors[m];
         out[m] = f;
     }
 }
@@ -237,18 +238,17 @@ static void read_bert(reader *r, sow_lm_config *c) {
     c->bias = true;
 }
 
-static sow_status check_sizes(const sow_lm_config *c) {
+sow_status sow_lm_check_sizes(const sow_lm_config *c) {
     if (c->layers > SOW_LM_LAYERS_MAX)
-        return sow_fail(SOW_E_RANGE, "config.json: %lld layers, expected at most %d", (long long)c->layers,
-                        SOW_LM_LAYERS_MAX);
+        return sow_fail(SOW_E_RANGE, "%lld layers, expected at most %d", (long long)c->layers, SOW_LM_LAYERS_MAX);
     if (c->heads % c->kv_heads != 0)
-        return sow_fail(SOW_E_FORMAT, "config.json: %lld heads do not share %lld key heads evenly", (long long)c->heads,
+        return sow_fail(SOW_E_FORMAT, "%lld heads do not share %lld key heads evenly", (long long)c->heads,
                         (long long)c->kv_heads);
     if (c->family != SOW_LM_LLAMA && c->family != SOW_LM_GEMMA3 && c->hidden % c->heads != 0)
-        return sow_fail(SOW_E_FORMAT, "config.json: width %lld does not divide into %lld heads", (long long)c->hidden,
+        return sow_fail(SOW_E_FORMAT, "width %lld does not divide into %lld heads", (long long)c->hidden,
                         (long long)c->heads);
     if (c->head_size % 2 != 0 && c->family <= SOW_LM_GEMMA3)
-        return sow_fail(SOW_E_FORMAT, "config.json: head size %lld is odd; rotary positions need an even one",
+        return sow_fail(SOW_E_FORMAT, "head size %lld is odd; rotary positions need an even one",
                         (long long)c->head_size);
     return SOW_OK;
 }
@@ -275,9 +275,17 @@ sow_status sow_lm_configure(const json_t *config, sow_lm_config *out) {
         out->pad = token_of(&r, "pad_token_id");
         read_ends(&r, out);
         SOW_TRY(r.status);
-        return check_sizes(out);
+        return sow_lm_check_sizes(out);
     }
     return sow_fail(SOW_E_UNSUPPORTED,
                     "config.json: model_type: found %.60s, expected llama, qwen2, gemma3_text, gpt2 or bert",
                     type ? type : "nothing");
+}
+
+sow_status sow_lm_configure_ends(const json_t *generation, sow_lm_config *config) {
+    reader r = {generation, "generation_config.json", SOW_OK};
+    if (!field(&r, "eos_token_id")) return SOW_OK;
+    config->end_count = 0;
+    read_ends(&r, config);
+    return r.status;
 }

@@ -166,7 +166,7 @@ static void llama3_frequencies_equal_the_oracle(void **state) {
     json_t *w = json_object_get(json_object_get(oracle, "worked"), "rope_llama3"),
            *expected = json_object_get(w, "inv_freq_every_third");
     double f[32];
-    sow_rope rope = {500000, SOW_ROPE_LLAMA3, 32, 1, 4, 8192};
+    sow_rope rope = {.theta = 500000, .type = SOW_ROPE_LLAMA3, .factor = 32, .low = 1, .high = 4, .original = 8192};
     sow_rope_frequencies(&rope, 64, f);
     for (size_t i = 0; i < json_array_size(expected); i++)
         assert_near(f[3 * i], json_number_value(json_array_get(expected, i)), 2e-6 * f[3 * i]);

@@ -1,0 +1,72 @@
+/* GGUF files: metadata and tensors, mapped; quantised blocks made into floats. Format: versions 2 and 3, little-endian. */
+#ifndef SOW_GGUF_H
+#define SOW_GGUF_H
+
+#include "sow/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sow_gguf_type {
+    SOW_GGUF_F32 = 0,
+    SOW_GGUF_F16 = 1,
+    SOW_GGUF_Q4_0 = 2,
+    SOW_GGUF_Q4_1 = 3,
+    SOW_GGUF_Q5_0 = 6,
+    SOW_GGUF_Q5_1 = 7,
+    SOW_GGUF_Q8_0 = 8,
+    SOW_GGUF_Q4_K = 12,
+    SOW_GGUF_Q5_K = 13,
+    SOW_GGUF_Q6_K = 14,
+    SOW_GGUF_BF16 = 30,
+} sow_gguf_type;
+
+/* "Q4_K"; NULL for a type that is not read. Values and bytes of a block of it (1 and 2 for F16 ...). */
+const char *sow_gguf_type_name(sow_gguf_type type);
+void sow_gguf_block(sow_gguf_type type, int64_t *values, int64_t *bytes);
+
+/* count values (whole blocks) as floats. Cost: one pass. */
+void sow_gguf_dequantise(sow_gguf_type type, const void *blocks, int64_t count, float *out);
+
+typedef struct sow_gguf sow_gguf;
+
+/* Maps a file and checks its directory whole before anything is used: counts, lengths, types, alignment, offsets without
+ * overlap, duplicates. SOW_E_FORMAT names the key or tensor, what was found and what was expected. */
+sow_status sow_gguf_open(const char *path, sow_gguf **out);
+void sow_gguf_close(sow_gguf *file); /* NULL is allowed */
+
+/* Text in the map: not ended by a zero byte. */
+typedef struct sow_span {
+    const char *text; /* NULL: absent */
+    size_t size;
+} sow_span;
+
+/* Metadata by key. The three getters give false (and leave *out) where the key is absent; a value of another kind is
+ * SOW_E_FORMAT in *status. Integers of all widths and bools are one kind, floats another (integers fit there too). */
+bool sow_gguf_integer(const sow_gguf *file, const char *key, int64_t *out, sow_status *status);
+bool sow_gguf_real(const sow_gguf *file, const char *key, double *out, sow_status *status);
+bool sow_gguf_text(const sow_gguf *file, const char *key, sow_span *out, sow_status *status);
+/* Length of an array, -1: absent or no array. */
+int64_t sow_gguf_length(const sow_gguf *file, const char *key);
+/* All items of an array of texts, or of numbers, in the arena. SOW_E_NOT_FOUND, SOW_E_FORMAT. */
+sow_status sow_gguf_texts(const sow_gguf *file, sow_arena *arena, const char *key, sow_span **out, int64_t *count);
+sow_status sow_gguf_numbers(const sow_gguf *file, sow_arena *arena, const char *key, double **out, int64_t *count);
+
+typedef struct sow_gguf_tensor {
+    const char *name; /* in the file's arena */
+    sow_gguf_type type;
+    int rank;
+    int64_t shape[4]; /* PyTorch's order: rows first */
+    int64_t count;
+    const void *data;
+    size_t bytes;
+} sow_gguf_tensor;
+int64_t sow_gguf_count(const sow_gguf *file);
+const sow_gguf_tensor *sow_gguf_at(const sow_gguf *file, int64_t index);
+const sow_gguf_tensor *sow_gguf_find(const sow_gguf *file, const char *name); /* NULL: absent */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

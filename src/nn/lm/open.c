@@ -1,0 +1,158 @@
+/* Opening language models: Hugging Face folders, GGUF files, and fetched ones by their name. */
+#include <string.h>
+
+#include "nn/lm/open.h"
+#include "sow/data.h"
+#include "sow/fetch.h"
+#include "sow/file.h"
+#include "sow/log.h"
+#include "sow/safetensors.h"
+
+enum { CONFIG_BYTES = 16 << 20 };
+
+/* ---- Hugging Face folders ---- */
+
+sow_status lm_read_json(sow_arena *arena, const char *path, json_t **out) {
+    char *text;
+    size_t size;
+    json_error_t error;
+    SOW_TRY(sow_read_file(arena, path, CONFIG_BYTES, &text, &size));
+    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    return *out ? SOW_OK : sow_fail(SOW_E_FORMAT, "%s: line %d: %s", path, error.line, error.text);
+}
+
+/* Buffers of old exporters that are no weights. */
+static bool is_left_out(const char *name, sow_dtype type) {
+    static const char *const ends[] = {"attn.bias", "attn.masked_bias", "position_ids", "rotary_emb.inv_freq"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t e = strlen(ends[i]);
+        if (n >= e && !strcmp(name + n - e, ends[i])) return true;
+    }
+    return !sow_dtype_is_real(type);
+}
+
+/* BERT's oldest files say gamma and beta. */
+static const char *current_name(sow_arena *arena, const char *name) {
+    size_t n = strlen(name);
+    if (n > 6 && !strcmp(name + n - 6, ".gamma")) return sow_arena_format(arena, "%.*s.weight", (int)n - 6, name);
+    if (n > 5 && !strcmp(name + n - 5, ".beta")) return sow_arena_format(arena, "%.*s.bias", (int)n - 5, name);
+    return name;
+}
+
+static sow_status copy_tensors(sow_arena *arena, const sow_safetensors *file, sow_state *state) {
+    for (int64_t i = 0; i < sow_safetensors_count(file); i++) {
+        const char *name;
+        sow_tensor t = sow_safetensors_tensor(file, i, &name);
+        sow_entry *e;
+        if (is_left_out(name, t.dtype)) continue;
+        if (!t.data || !(name = current_name(arena, name))) return SOW_E_MEMORY;
+        SOW_TRY(sow_state_add(state, name, SOW_F32, t.rank, t.shape, &e));
+        SOW_TRY(sow_copy(e->value, t));
+    }
+    return SOW_OK;
+}
+
+static sow_status load_folder(sow_arena *arena, const char *folder, const sow_lm_config *config, sow_lm **out) {
+    sow_safetensors *file;
+    sow_state *state;
+    SOW_TRY(sow_safetensors_open(folder, &file));
+    sow_status status = sow_state_new(&state);
+    if (status == SOW_OK) {
+        status = copy_tensors(arena, file, state);
+        if (status == SOW_OK) status = sow_lm_new(config, state, out);
+        else sow_state_free(state);
+    }
+    sow_safetensors_close(file);
+    return status;
+}
+
+/* Newer folders keep the end tokens of chats here. */
+static sow_status read_generation(sow_arena *arena, const char *folder, sow_lm_config *config) {
+    const char *path = sow_path_join(arena, folder, "generation_config.json");
+    json_t *json;
+    if (!path) return SOW_E_MEMORY;
+    if (!sow_path_exists(path)) return SOW_OK;
+    SOW_TRY(lm_read_json(arena, path, &json));
+    sow_status status = sow_lm_configure_ends(json, config);
+    json_decref(json);
+    return status;
+}
+
+static sow_status open_folder(sow_arena *arena, const char *folder, const char *config_path, sow_lm **out) {
+    sow_lm_config config;
+    json_t *json;
+    SOW_TRY(lm_read_json(arena, config_path, &json));
+    sow_status status = sow_lm_configure(json, &config);
+    json_decref(json);
+    if (status != SOW_OK) return sow_fail_in(status, "%s", folder);
+    SOW_TRY(read_generation(arena, folder, &config));
+    return load_folder(arena, folder, &config, out);
+}
+
+/* ---- any of them ---- */
+
+/* A fetched model's folder for its name, else the path itself. */
+static sow_status resolve(sow_arena *arena, const char *path, const char **out) {
+    *out = path;
+    if (sow_path_exists(path) || strchr(path, '/')) return SOW_OK;
+    for (const sow_carrier *c = sow_carriers(); c->name; c++) {
+        char *folder;
+        if (strcmp(c->name, path)) continue;
+        SOW_TRY(sow_data_locate(arena, path, &folder));
+        *out = folder;
+        return SOW_OK;
+    }
+    return SOW_OK;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), e = strlen(end);
+    return n >= e && !strcmp(text + n - e, end);
+}
+
+/* The one GGUF file of a folder. */
+static sow_status find_gguf(sow_arena *arena, const char *folder, const char **out) {
+    char **names;
+    int64_t count;
+    *out = NULL;
+    SOW_TRY(sow_list_folder(arena, folder, 10000, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        if (!ends_with(names[i], ".gguf")) continue;
+        if (*out) return sow_fail(SOW_E_ARGUMENT, "%s holds several GGUF files; name the one that is meant", folder);
+        if (!(*out = sow_path_join(arena, folder, names[i]))) return SOW_E_MEMORY;
+    }
+    return SOW_OK;
+}
+
+sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out) {
+    *out = (lm_place){0};
+    SOW_TRY(resolve(arena, path, &path));
+    if (!sow_path_exists(path))
+        return sow_fail(
+            SOW_E_NOT_FOUND,
+            "%s: no such model; expected a folder with config.json, a GGUF file, or a name that 'sow fetch' lists",
+            path);
+    if (!sow_is_folder(path)) {
+        out->gguf = path;
+        return SOW_OK;
+    }
+    out->folder = path;
+    out->config = sow_path_join(arena, path, "config.json");
+    if (!out->config) return SOW_E_MEMORY;
+    if (sow_path_exists(out->config)) return SOW_OK;
+    out->config = NULL;
+    SOW_TRY(find_gguf(arena, path, &out->gguf));
+    return out->gguf ? SOW_OK : sow_fail(SOW_E_NOT_FOUND, "%s: no config.json and no GGUF file in it", path);
+}
+
+sow_status sow_lm_open(const char *path, sow_lm **out) {
+    sow_arena *arena;
+    lm_place place;
+    SOW_TRY(sow_arena_new(&arena));
+    sow_status status = lm_locate(arena, path, &place);
+    if (status == SOW_OK)
+        status = place.gguf ? lm_open_gguf(place.gguf, out) : open_folder(arena, place.folder, place.config, out);
+    sow_arena_free(arena);
+    return status;
+}
