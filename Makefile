@@ -201,7 +201,7 @@ CLI_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/cli/*.sh)))
 FAULT_TESTS := $(filter-out %/lib.sh,$(sort $(wildcard tests/faults/*.sh)))
 RUN_TESTS = SOW=$(OUT)/sow SOW_FAULTY=$(FAULTY)/sow sh tests/run.sh -o $(BUILD)/log
 
-.PHONY: test-programs fault-programs check check-sanitize check-threads check-valgrind check-bare
+.PHONY: test-programs fault-programs check kills check-sanitize check-threads check-valgrind check-bare
 test-programs: $(UNIT_PROGRAMS) $(SMALL_PROGRAMS) $(PLUGINS)
 fault-programs: $(FAULT_PROGRAMS) $(SOW) $(SMALL_PROGRAMS) $(PLUGINS)
 
@@ -214,8 +214,13 @@ check: ## every unit, command-line, fault and smoke test (T=pattern: only those)
 
 check-sanitize: ## unit tests under the address and undefined-behaviour sanitizers
 	@$(INSTALL_PACKAGES) build run test
-	+@$(SUB) SANITIZE=address,undefined $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(SMALL_PROGRAMS) $(call PICK,$(UNIT_PROGRAMS)))
+	+@$(SUB) SANITIZE=address,undefined $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(SMALL_PROGRAMS) $(PLUGINS) $(call PICK,$(UNIT_PROGRAMS)))
 	@$(RUN_TESTS) -s $(BUILD)/sanitize.total $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
+
+KILLS ?= 200
+kills: ## runs killed at KILLS=200 random moments (make check: at 20), in ten minutes
+	+@$(SUB) all $(BUILD)/tests/unit/run/test_kills
+	@SOW_KILLS=$(KILLS) TEST_SECONDS=3600 $(RUN_TESTS) $(BUILD)/tests/unit/run/test_kills
 
 # OpenMP's barriers are invisible to this sanitizer: one OpenMP thread, and only what uses pthreads.
 THREAD_TESTS = $(patsubst $(BUILD)/%,$(BUILD)/sanitize-thread/%,$(foreach test,$(UNIT_PROGRAMS),$(if $(filter test_thread_%,$(notdir $(test))),$(test))))

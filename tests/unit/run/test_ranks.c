@@ -1,64 +1,127 @@
 /* Ranks of mpirun: the same store for one, for two, for two with two slots; what is lost when one dies. */
 #include "run/toy_race.h"
 
-#include <signal.h>
+static sow_arena *arena;
+static const char *expected;
 
-static char launcher[200];
-
-/* Whether there is an mpirun and the plug-in beside the supervisor. */
-static bool can_run(void) {
-    char path[600];
-    find_supervisor();
-    const char *supervisor = getenv("SOW_SUPERVISOR");
-    if (!supervisor || system("command -v mpirun >/dev/null 2>&1") != 0) return false;
-    snprintf(path, sizeof path, "%.*ssow-mpi.so", (int)(strrchr(supervisor, '/') + 1 - supervisor), supervisor);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    snprintf(launcher, sizeof launcher, "mpirun --oversubscribe --bind-to none");
-    return access(path, R_OK) == 0;
+static int undisturbed(void **state) {
+    if (!can_run_ranks()) print_message("# no mpirun, or built without MPI: skipped\n");
+    assert_int_equal(sow_arena_new(&arena), SOW_OK);
+    const char *folder = sow_arena_copy(arena, new_folder());
+    assert_ended_well(end_of(start_race(0, NULL, 1, folder)), folder);
+    expected = toy_picture(arena, folder);
+    assert_contains(expected, "not confirmed");
+    return 0;
 }
 
-/* Runs the toy race under `with` (NULL: by itself); gives the wait status. */
-static int race(const char *with, int ranks, int slots, const char *folder) {
-    char command[2000], self[1000];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[length > 0 ? length : 0] = 0;
-    if (with)
-        snprintf(command, sizeof command, "exec %s -n %d %s work %s %d 2>>%s.log", with, ranks, self, folder, slots,
-                 folder);
-    else snprintf(command, sizeof command, "exec %s work %s %d 2>>%s.log", self, folder, slots, folder);
-    return system(command);
-}
-
-static const char *folder_named(sow_arena *arena) {
-    return sow_arena_copy(arena, new_folder());
+static int forget(void **state) {
+    sow_arena_free(arena);
+    return 0;
 }
 
 static void ranks_and_slots_do_not_show_in_the_store(void **state) {
     static const int layouts[][2] = {{1, 1}, {2, 1}, {2, 2}, {3, 1}};
-    sow_arena *arena;
     char what[40];
-    if (!can_run()) skip();
-    sow_arena_new(&arena);
-    const char *alone = folder_named(arena);
-    assert_int_equal(race(NULL, 1, 1, alone), 0);
-    const char *expected = toy_picture(arena, alone);
-    assert_contains(expected, "not confirmed");
+    if (!can_run_ranks()) skip();
     for (int i = 0; i < 4; i++) {
-        const char *folder = folder_named(arena);
-        assert_int_equal(race(launcher, layouts[i][0], layouts[i][1], folder), 0);
+        const char *folder = sow_arena_copy(arena, new_folder());
+        assert_ended_well(end_of(start_race(layouts[i][0], NULL, layouts[i][1], folder)), folder);
         snprintf(what, sizeof what, "%d ranks, %d slots", layouts[i][0], layouts[i][1]);
         assert_same_picture(toy_picture(arena, folder), expected, what);
         char *used = query(arena, folder, "SELECT count(DISTINCT rank) FROM attempt");
         assert_int_equal(atoi(used), layouts[i][0]); /* all of them worked, the first too */
     }
-    sow_arena_free(arena);
+}
+
+/* The process of a rank, once it works on a cell. */
+static int worker_at_work(const char *folder, int rank) {
+    char environment[64], sql[100];
+    int pids[64];
+    snprintf(environment, sizeof environment, "OMPI_COMM_WORLD_RANK=%d", rank);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM attempt WHERE rank=%d AND outcome IS NULL", rank);
+    for (int i = 0; i < 500; i++, usleep(10000)) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/1-0", folder);
+        if (!sow_path_exists(path) || atoi(query(arena, folder, sql)) == 0) continue;
+        if (find_processes(folder, environment, pids) > 0) return pids[0];
+    }
+    fail_msg("rank %d does not begin", rank);
+    return -1;
+}
+
+/* Open MPI ends the whole job, and the next one goes on from the store. */
+static void a_killed_rank_costs_its_cells_and_resume_goes_on(void **state) {
+    if (!can_run_ranks()) skip();
+    for (int rank = 0; rank < 2; rank++) {
+        const char *folder = sow_arena_copy(arena, new_folder());
+        pid_t job = start_race(2, NULL, 1, folder);
+        kill(worker_at_work(folder, 1 - rank) > 0 ? worker_at_work(folder, rank) : -1, SIGKILL);
+        assert_int_not_equal(end_of(job), 0);
+        assert_ended_well(end_of(start_race(2, NULL, 1, folder)), folder);
+        assert_same_picture(toy_picture(arena, folder), expected, rank ? "worker killed" : "rank 0 killed");
+    }
+}
+
+/* Where the launcher lets the others live, they go on at once. */
+static void where_the_job_goes_on_a_lost_rank_s_cells_go_to_others(void **state) {
+    static const int signals[] = {SIGKILL, SIGSTOP};
+    if (!can_run_ranks()) skip();
+    setenv("SOW_RANK_SILENT_SECONDS", "1", 1);
+    for (int i = 0; i < 2; i++) {
+        const char *folder = sow_arena_copy(arena, new_folder());
+        pid_t job = start_race(2, "--enable-recovery", 1, folder);
+        int pid = worker_at_work(folder, 1);
+        kill(pid, signals[i]);
+        if (signals[i] == SIGSTOP) usleep(2500000), kill(pid, SIGCONT);
+        int status = end_of(job);
+        print_message("# wait status %#x\n", (unsigned)status);
+        assert_same_picture(toy_picture(arena, folder), expected, i ? "stopped for a while" : "killed");
+        assert_string_equal(query(arena, folder, "SELECT count(*)>0 FROM attempt WHERE rank=1 AND outcome='lost'"),
+                            "1\n");
+    }
+    unsetenv("SOW_RANK_SILENT_SECONDS");
+}
+
+static void without_the_plug_in_the_message_names_the_package(void **state) {
+    char place[600];
+    lab l;
+    find_supervisor();
+    char *supervisor = strdup(getenv("SOW_SUPERVISOR"));
+    snprintf(place, sizeof place, "%s/sow-supervisor", new_folder()); /* alone there */
+    assert_int_equal(symlink(supervisor, place), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("SOW_SUPERVISOR", place, 1);
+        setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+        setenv("OMPI_COMM_WORLD_RANK", "0", 1);
+        bool worker = sow_is_worker_rank();
+        sow_status status = run_one(&l, "true");
+        _exit(!worker && status == SOW_E_NOT_FOUND && strstr(sow_message(), "libopenmpi-dev") ? 0 : 1);
+    }
+    assert_int_equal(end_of(child), 0);
+    free(supervisor);
+}
+
+/* Processes that a rank starts inherit its variables and are no ranks. */
+static void a_child_of_a_rank_is_none(void **state) {
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+        setenv("OMPI_COMM_WORLD_RANK", "1", 1);
+        setenv("SOW_RANK_PROCESS", "1", 1);
+        _exit(sow_is_worker_rank());
+    }
+    assert_int_equal(end_of(child), 0);
 }
 
 int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(argv[1], "work")) return toy_main(argv[2], atoi(argv[3]));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_and_slots_do_not_show_in_the_store),
+        cmocka_unit_test(a_killed_rank_costs_its_cells_and_resume_goes_on),
+        cmocka_unit_test(where_the_job_goes_on_a_lost_rank_s_cells_go_to_others),
+        cmocka_unit_test(without_the_plug_in_the_message_names_the_package),
+        cmocka_unit_test(a_child_of_a_rank_is_none),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, undisturbed, forget);
 }

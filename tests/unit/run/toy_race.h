@@ -6,6 +6,10 @@
 
 #include "run/trainers.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+
 enum { TOY_ARMS = 4, TOY_SEEDS = 10, TOY_CELLS = TOY_ARMS * TOY_SEEDS };
 
 typedef struct toy_race {
@@ -107,7 +111,7 @@ static inline sow_status toy_run_in(toy_race *race, int slots) {
                          .ended = toy_ended,
                          .user = race,
                          .slots = slots,
-                         .retries = 1,
+                         .retries = 3, /* some trainers are killed by tests */
                          .keep_failed = true,
                          .limits = {60, 60, 60, 1, 0}};
     SOW_TRY(sow_store_open(race->folder, "{\"toy\":1}", &race->store));
@@ -140,6 +144,78 @@ static inline int toy_main(const char *folder, int slots) {
     if (status != SOW_OK && !exit_status) fprintf(stderr, "%s\n", sow_message()), exit_status = 3;
     sow_arena_free(race.arena);
     return exit_status;
+}
+
+/* ---- the processes of a race that runs ---- */
+
+static inline bool file_holds(int pid, const char *name, const char *text) {
+    char path[64], bytes[65536];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    int fd = open(path, O_RDONLY);
+    ssize_t size = fd >= 0 ? read(fd, bytes, sizeof bytes) : 0;
+    if (fd >= 0) close(fd);
+    if (!*text) return true;
+    return size > 0 && memmem(bytes, (size_t)size, text, strlen(text));
+}
+
+/* Processes with one text in their command line and another in their environment: as many as there are, up to 64. */
+static inline int find_processes(const char *in_command, const char *in_environment, int pids[64]) {
+    int count = 0;
+    DIR *processes = opendir("/proc");
+    for (struct dirent *entry; (entry = readdir(processes)) && count < 64;) {
+        int pid = atoi(entry->d_name);
+        if (pid > 1 && pid != (int)getpid() && file_holds(pid, "cmdline", in_command) &&
+            file_holds(pid, "environ", in_environment))
+            pids[count++] = pid;
+    }
+    closedir(processes);
+    return count;
+}
+
+/* ---- starting one, by itself or under mpirun ---- */
+
+/* Whether there is an mpirun, and the plug-in beside the supervisor. */
+static inline bool can_run_ranks(void) {
+    char path[600];
+    find_supervisor();
+    const char *supervisor = getenv("SOW_SUPERVISOR");
+    if (!supervisor || system("command -v mpirun >/dev/null 2>&1") != 0) return false;
+    snprintf(path, sizeof path, "%.*ssow-mpi.so", (int)(strrchr(supervisor, '/') + 1 - supervisor), supervisor);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    return access(path, R_OK) == 0;
+}
+
+/* Starts this program as `work FOLDER SLOTS` in a process group of its own; ranks 0: without mpirun. */
+static inline pid_t start_race(int ranks, const char *options, int slots, const char *folder) {
+    char command[2000], self[1000], launcher[300] = "";
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[length > 0 ? length : 0] = 0;
+    if (ranks)
+        snprintf(launcher, sizeof launcher, "mpirun --oversubscribe --bind-to none %s -n %d", options ? options : "",
+                 ranks);
+    snprintf(command, sizeof command, "exec %s %s work %s %d >>%s.log 2>&1", launcher, self, folder, slots, folder);
+    find_supervisor();
+    pid_t child = fork();
+    if (child) return child;
+    setpgid(0, 0);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(99);
+}
+
+/* Its wait status. */
+static inline int end_of(pid_t child) {
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static inline void assert_ended_well(int status, const char *folder) {
+    char command[700];
+    if (status == 0) return;
+    snprintf(command, sizeof command, "tail -n 5 %s.log >&2", folder);
+    if (system(command) != 0) print_message("# and its log cannot be read\n");
+    fail_msg("the race in %s ended with wait status %#x", folder, (unsigned)status);
 }
 
 /* All that must depend on neither slots, ranks, order nor interruptions; and the rules that every store obeys. */
