@@ -99,7 +99,7 @@ SMALL_SOURCES := $(filter %_main.c,$(SOURCES))
 PLUGIN_SOURCES := $(filter %_plugin.c,$(SOURCES))
 LIB_SOURCES := $(filter-out $(CLI_SOURCES) $(SMALL_SOURCES) $(PLUGIN_SOURCES),$(SOURCES))
 SMALL_PROGRAMS := $(patsubst %_main,$(OUT)/sow-%,$(basename $(notdir $(SMALL_SOURCES))))
-UNIT_SOURCES := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c tests/unit/*/test_*.c tests/unit/*/*/test_*.c tests/calibrate/test_*.c)
 FAULT_SOURCES := $(wildcard tests/faults/test_*.c)
 SUPPORT_SOURCES := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c tests/unit/*/*.c))
 BENCH_SOURCES := $(wildcard bench/*.c)
@@ -111,6 +111,7 @@ UNIT_PROGRAMS := $(call programs,$(UNIT_SOURCES))
 FAULT_PROGRAMS := $(call programs,$(FAULT_SOURCES))
 BENCH_PROGRAMS := $(call programs,$(BENCH_SOURCES))
 FUZZ_PROGRAMS := $(call programs,$(FUZZ_SOURCES))
+CALIBRATE := $(OUT)/tests/calibrate/calibrate
 
 # ---- products ----
 SOW := $(if $(wildcard $(MAIN)),$(OUT)/sow)
@@ -172,10 +173,11 @@ $(OUT)/sow-$(patsubst %_plugin,%,$(basename $(notdir $(1)))).so: $(1) $(wildcard
 endef
 $(foreach source,$(PLUGIN_SOURCES),$(eval $(call plugin,$(source))))
 
-$(UNIT_PROGRAMS) $(FAULT_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(call objects,$(SUPPORT_SOURCES)) $(OUT)/libsow.a
+$(CALIBRATE) $(OUT)/tests/calibrate/test_calibrate: $(OBJ)/tests/calibrate/simulate.o
+$(UNIT_PROGRAMS) $(FAULT_PROGRAMS) $(CALIBRATE): $(OUT)/tests/%: $(OBJ)/tests/%.o $(call objects,$(SUPPORT_SOURCES)) $(OUT)/libsow.a
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  LINK  $@")
-	$(Q)$(LINK) -o $@.$$$$ $^ -lcmocka $(LIBS) && mv -f $@.$$$$ $@
+	$(Q)$(LINK) -o $@.$$$$ $(filter %.o,$^) $(filter %.a,$^) -lcmocka $(LIBS) && mv -f $@.$$$$ $@
 $(BENCH_PROGRAMS): $(OUT)/bench/%: $(OBJ)/bench/%.o $(OUT)/libsow.a
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  LINK  $@")
@@ -186,7 +188,7 @@ $(FUZZ_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/libsow.a
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@.$$$$ $^ $(LIBS) && mv -f $@.$$$$ $@
 
 -include $(patsubst %.c,$(OBJ)/%.d,$(LIB_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(SUPPORT_SOURCES) \
-    $(BENCH_SOURCES) $(FUZZ_SOURCES))
+    $(BENCH_SOURCES) $(FUZZ_SOURCES) $(wildcard tests/calibrate/*.c))
 
 # ---- packages ----
 .PHONY: deps
@@ -239,6 +241,13 @@ check-valgrind: ## unit tests of VALGRIND_FOLDERS under valgrind
 check-bare: ## make demo and make check of HEAD on a new, bare Debian 12 in a folder (root)
 	@$(INSTALL_PACKAGES) dev
 	@BUILD=$(BUILD) bash tests/check-bare.sh
+
+RACES ?= 10000
+.PHONY: calibrate
+calibrate: ## error rates and power of verdicts by simulation: the tables of docs/prove.md (RACES=10000, minutes)
+	@$(INSTALL_PACKAGES) build test
+	+@$(SUB) $(CALIBRATE)
+	@nice $(CALIBRATE) $(RACES)
 
 # ---- demo, peers, benchmarks, fuzzing ----
 .PHONY: demo peers bench fuzz
