@@ -79,6 +79,7 @@ typedef struct sow_kmeans_config {
     sow_kmeans_start start;
     int restarts;     /* starts, of which the one with the least SSE stays (ties within 1e-9: the first); 8 */
     int rounds;       /* Lloyd rounds of a start, at most; 100 */
+    int trial_rounds; /* of a start before the best of them goes on alone; 0: each goes on to its end */
     double tolerance; /* ends when no centroid moved further than this times the rows' root mean square spread; 1e-9 */
     int64_t sample;   /* above this many rows starts compete on every k-th row, and the best goes on with all, both to
                          a tolerance of 1e-4 at least; 0: never */

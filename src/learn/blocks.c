@@ -24,54 +24,45 @@ sow_status sow_rows_of(sow_tensor data, sow_rows *out) {
 
 /* ---- one chunk, by columns ---- */
 
-SOW_CLONES static void turn_f64(const double *from, int64_t row_stride, int64_t columns, int64_t count,
-                                double *restrict out, int64_t stride) {
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int64_t j = 0; j < columns; j++)
-            for (int64_t k = 0; k < 8; k++) out[j * stride + i + k] = from[(i + k) * row_stride + j];
-    for (; i < count; i++)
-        for (int64_t j = 0; j < columns; j++) out[j * stride + i] = from[i * row_stride + j];
-}
-
-SOW_CLONES static void turn_f32(const float *from, int64_t row_stride, int64_t columns, int64_t count,
-                                double *restrict out, int64_t stride) {
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int64_t j = 0; j < columns; j++)
-            for (int64_t k = 0; k < 8; k++) out[j * stride + i + k] = from[(i + k) * row_stride + j];
-    for (; i < count; i++)
-        for (int64_t j = 0; j < columns; j++) out[j * stride + i] = from[i * row_stride + j];
-}
+/* Rows with values side by side become columns, eight rows at a time. index NULL: rows from `first` on. */
+#define TURN(name, type)                                                                                     \
+    SOW_CLONES static void name(const type *data, int64_t row_stride, const int64_t *index, int64_t first,   \
+                                int64_t columns, int64_t count, double *restrict out, int64_t stride) {      \
+        int64_t i = 0;                                                                                       \
+        for (; i + 8 <= count; i += 8) {                                                                     \
+            const type *row[8];                                                                              \
+            for (int k = 0; k < 8; k++) row[k] = data + (index ? index[i + k] : first + i + k) * row_stride; \
+            for (int64_t j = 0; j < columns; j++)                                                            \
+                for (int k = 0; k < 8; k++) out[j * stride + i + k] = row[k][j];                             \
+        }                                                                                                    \
+        for (; i < count; i++)                                                                               \
+            for (int64_t j = 0; j < columns; j++)                                                            \
+                out[j * stride + i] = data[(index ? index[i] : first + i) * row_stride + j];                 \
+    }
+TURN(turn_f64, double)
+TURN(turn_f32, float)
 
 /* The chosen rows' stored values in columns [column, column + columns). */
 static void raw_columns(const sow_rows *rows, int64_t first, int64_t count, int64_t column, int64_t columns,
                         double *out, int64_t stride) {
     const sow_tensor *t = &rows->data;
-    int64_t rs = t->stride[0], cs = t->stride[1], start = rows->index ? rows->index[first] : first;
-    bool run = !rows->index || rows->index[first + count - 1] - start == count - 1;
-    if (run && cs == 1 && t->dtype == SOW_F64) {
-        turn_f64((const double *)t->data + start * rs + column, rs, columns, count, out, stride);
-    } else if (run && cs == 1 && t->dtype == SOW_F32) {
-        turn_f32((const float *)t->data + start * rs + column, rs, columns, count, out, stride);
-    } else if (run && rs == 1 && t->dtype == SOW_F64) {
-        for (int64_t j = 0; j < columns; j++)
-            memcpy(out + j * stride, (const double *)t->data + (column + j) * cs + start, (size_t)count * sizeof *out);
+    int64_t rs = t->stride[0], cs = t->stride[1];
+    const int64_t *index = rows->index ? rows->index + first : NULL;
+    if (cs == 1 && t->dtype == SOW_F64) {
+        turn_f64((const double *)t->data + column, rs, index, first, columns, count, out, stride);
+    } else if (cs == 1 && t->dtype == SOW_F32) {
+        turn_f32((const float *)t->data + column, rs, index, first, columns, count, out, stride);
     } else if (t->dtype == SOW_F64) {
-        for (int64_t i = 0; i < count; i++) {
-            const double *row = (const double *)t->data + (rows->index ? rows->index[first + i] : first + i) * rs;
-            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = row[(column + j) * cs];
-        }
-    } else if (t->dtype == SOW_F32) {
-        for (int64_t i = 0; i < count; i++) {
-            const float *row = (const float *)t->data + (rows->index ? rows->index[first + i] : first + i) * rs;
-            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = row[(column + j) * cs];
+        for (int64_t j = 0; j < columns; j++) {
+            const double *from = (const double *)t->data + (column + j) * cs;
+            if (!index && rs == 1) memcpy(out + j * stride, from + first, (size_t)count * sizeof *out);
+            else
+                for (int64_t i = 0; i < count; i++) out[j * stride + i] = from[(index ? index[i] : first + i) * rs];
         }
     } else {
-        for (int64_t i = 0; i < count; i++) {
-            int64_t row = rows->index ? rows->index[first + i] : first + i;
-            for (int64_t j = 0; j < columns; j++) out[j * stride + i] = sow_at(*t, row * t->shape[1] + column + j);
-        }
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t j = 0; j < columns; j++)
+                out[j * stride + i] = sow_at(*t, (index ? index[i] : first + i) * t->shape[1] + column + j);
     }
 }
 

@@ -282,6 +282,14 @@ static sow_status start_once(starter *s, int number, sow_arena *scratch) {
 
 /* ---- the best of several starts ---- */
 
+static void keep_best(lloyd *best, const lloyd *l, const sow_kmeans_config *c) {
+    memcpy(best->centroids, l->centroids, (size_t)(c->clusters * l->rows->width) * sizeof(double));
+    if (best->trace) memcpy(best->trace, l->trace, (size_t)c->rounds * sizeof(double));
+    best->sse = l->sse;
+    best->done = l->done;
+    best->settled = l->settled;
+}
+
 /* Best centroids of all starts on `rows` into `best`. */
 static sow_status compete(const sow_rows *rows, const sow_kmeans_config *c, double spread, sow_arena *scratch,
                           lloyd *best) {
@@ -294,19 +302,23 @@ static sow_status compete(const sow_rows *rows, const sow_kmeans_config *c, doub
     SOW_TRY(SOW_NEW(scratch, l.sums, size + c->clusters + 1));
     SOW_TRY(SOW_NEW(scratch, l.trace, c->rounds + 1));
     s.centroids = l.centroids;
+    int starts = has_randomness(c) ? c->restarts : 1;
+    bool trials = c->trial_rounds > 0 && c->trial_rounds < c->rounds && starts > 1;
+    if (trials) l.rounds = c->trial_rounds;
     best->sse = INFINITY;
-    for (int r = 0; r < (has_randomness(c) ? c->restarts : 1); r++) {
+    for (int r = 0; r < starts; r++) {
         sow_mark mark = sow_arena_mark(scratch);
         SOW_TRY(start_once(&s, r, scratch));
         sow_arena_release(scratch, mark);
         SOW_TRY(run_lloyd(&l));
         if (l.sse >= best->sse * (1 - tie)) continue;
-        memcpy(best->centroids, l.centroids, (size_t)size * sizeof(double));
-        if (best->trace) memcpy(best->trace, l.trace, (size_t)c->rounds * sizeof(double));
-        best->sse = l.sse;
-        best->done = l.done;
-        best->settled = l.settled;
+        keep_best(best, &l, c);
     }
+    if (!trials) return SOW_OK;
+    memcpy(l.centroids, best->centroids, (size_t)size * sizeof(double));
+    l.rounds = c->rounds;
+    SOW_TRY(run_lloyd(&l));
+    keep_best(best, &l, c);
     return SOW_OK;
 }
 

@@ -127,6 +127,10 @@ static sow_status partition(trial *t, int parts, sow_arena *scratch) {
     c.seed = t->config->seed;
     c.number = t->node->number * 16 + (uint64_t)parts;
     c.initial = t->initial;
+    if (parts > 2) { /* asked where two were refused, mostly in vain: short trials will do */
+        c.trial_rounds = 10;
+        if (c.sample > 0) c.sample = (c.sample + 1) / 2;
+    }
     SOW_TRY(SOW_NEW(scratch, t->side, t->node->rows.count));
     return sow_kmeans_fit(&t->node->rows, &c, scratch, &t->kmeans, t->side);
 }

@@ -7,7 +7,8 @@
 #include "sow/log.h"
 #include "starts/groups/ppp/ppp.h"
 
-enum { NODES_MAX = 65536, PIECE = 4096 };
+/* Rows of a node with at most so many numbers are copied together: they are read a few hundred times. */
+enum { NODES_MAX = 65536, PIECE = 4096, COPIED_NUMBERS = 4 << 20 };
 
 /* A node that waits: its rows, and the split that was tried on them. */
 typedef struct waiting {
@@ -92,6 +93,8 @@ static sow_status examine(growth *g, int number) {
     if (c->clusters > 0 && c->clusters - g->leaves + 1 < most) most = c->clusters - g->leaves + 1;
     sow_arena *scratch;
     sow_status status = sow_arena_new(&scratch);
+    if (status == SOW_OK && rows.rows.index && node->size * rows.rows.width <= COPIED_NUMBERS)
+        status = sow_rows_sample(&rows.rows, node->size, scratch, &rows.rows, NULL);
     if (status == SOW_OK) {
         status = ppp_one_gaussian(&rows, c, &node->bic_one, &node->sse);
         if (status == SOW_E_NUMBER) { /* equal rows: nothing to split */
