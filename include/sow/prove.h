@@ -2,6 +2,7 @@
 #ifndef SOW_PROVE_H
 #define SOW_PROVE_H
 
+#include "sow/report.h"
 #include "sow/run.h"
 #include "sow/stats.h"
 #include "sow/study.h"
@@ -219,6 +220,20 @@ sow_status sow_outcome_sentence(sow_arena *arena, const sow_outcome *outcome, in
 sow_status sow_outcome_json(sow_arena *arena, const sow_outcome *outcome, json_t **out);
 /* Whether the claim is proved: any arm confirmed; where there are clauses, all of them. */
 bool sow_outcome_confirmed(const sow_outcome *outcome);
+
+/* ---- the report (section 5) ---- */
+
+/* Adds to a page what came of a race: the sentences, the arms, plots of effects, scores by seed, curves, profile, budget,
+ * race and failures, and the tables behind them. folder: where the run lies, for its curves and cells; NULL: without
+ * these. The same store gives the same page. */
+sow_status sow_outcome_page(sow_arena *arena, const sow_outcome *outcome, const char *folder, sow_page *page);
+/* A row an arm: mean, sd, IQM, effect, interval, p, n, failures, verdict; bold where confirmed (sow_table_format). */
+sow_status sow_outcome_table(const sow_outcome *outcome, json_t **rows);
+/* A row a cell of every stage: arm, seed, score, test, state, stage, attempt, steps, seconds. */
+sow_status sow_outcome_cells(sow_arena *arena, const sow_outcome *outcome, const char *folder, json_t **rows);
+/* Calls `visit` with the records, by metric and step, of each cell in the folder's store that is done. */
+typedef sow_status (*sow_curve_visit)(void *user, const sow_cell_row *cell, const sow_record *records, int64_t count);
+sow_status sow_visit_curves(const char *folder, sow_curve_visit visit, void *user);
 
 #ifdef __cplusplus
 }
