@@ -197,7 +197,7 @@ typedef struct sow_complete_result {
 sow_status sow_complete(const double *values, int64_t rows, int64_t columns, const sow_complete_config *config,
                         sow_arena *arena, sow_complete_result *out);
 
-extern const sow_method sow_method_subgm;
+extern const sow_method sow_method_subgm, sow_method_matrix_gd;
 
 #ifdef __cplusplus
 }

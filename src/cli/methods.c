@@ -20,6 +20,7 @@ const sow_method *const cli_methods[] = {
     &sow_method_lottery_ticket,
     /* factors */
     &sow_method_subgm,
+    &sow_method_matrix_gd,
     /* verbs */
     &sow_verb_list,
     &sow_verb_train,

@@ -301,7 +301,7 @@ static sow_status follow(search *s, path *p) {
         sow_progress("subgm", t + 1, p->steps);
         SOW_TRY(sow_check_interrupt());
     }
-    sow_progress("subgm", p->steps, p->steps);
+    if (p->row_count > 0 && p->rows[p->row_count - 1].step < p->steps) sow_progress("subgm", p->steps, p->steps);
     return SOW_OK;
 }
 
