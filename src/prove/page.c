@@ -2,10 +2,19 @@
 #include "prove/page.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *real(double value) {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* As many digits as a reader compares. */
+static json_t *rounded(double value, int digits) {
+    char text[32];
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    return isfinite(value) ? json_real(strtod(text, NULL)) : json_null();
 }
 
 static const char *const state_names[] = {"pending", "running", "done", "diverged", "failed", "stopped"};
@@ -17,9 +26,10 @@ sow_status sow_outcome_table(const sow_outcome *o, json_t **rows) {
     for (int a = 0; *rows && a < o->plan->arm_count; a++) {
         const sow_standing *s = &o->standings[a];
         json_t *row = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:s}", "arm", o->plan->arms[a].name,
-                                "mean", real(s->mean), "sd", real(s->sd), "IQM", real(s->iqm), "effect",
-                                real(s->effect), "low", real(s->low), "high", real(s->high), "p", real(s->p), "n", s->n,
-                                "failures", s->failures, "verdict", a == o->plan->reference ? "reference" : s->verdict);
+                                "mean", rounded(s->mean, 4), "sd", rounded(s->sd, 4), "IQM", rounded(s->iqm, 4),
+                                "effect", rounded(s->effect, 4), "low", rounded(s->low, 4), "high", rounded(s->high, 4),
+                                "p", rounded(s->p, 2), "n", s->n, "failures", s->failures, "verdict",
+                                a == o->plan->reference ? "reference" : s->verdict);
         if (row && strcmp(s->verdict, "confirmed") == 0) json_object_set_new(row, "_bold", json_true());
         if (json_array_append_new(*rows, row)) {
             json_decref(*rows);

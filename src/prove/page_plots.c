@@ -260,41 +260,44 @@ static sow_status plot_profile(const page_race *race, sow_page *page) {
 
 static const char *const state_names[] = {"pending", "running", "done", "diverged", "failed", "stopped"};
 
-/* Every cell at its seed, told apart by state; decisions as words behind the last seed of their look. */
+/* "eva, confirmed at 9": what the race decided stands beside the arm's name. */
+static const char *name_and_fate(const page_race *race, int arm) {
+    const sow_outcome *o = race->outcome;
+    const char *text = race->arms[arm];
+    for (int i = 0; i < o->decision_count && text; i++)
+        if (o->decisions[i].arm == arm)
+            text = sow_arena_format(race->arena, "%s, %s at %d", text, o->decisions[i].what, o->decisions[i].n);
+    return text;
+}
+
+/* Every training at its seed, told apart by state; those that were not wanted any more are pale. */
 static sow_status plot_timeline(const page_race *race, sow_page *page) {
     const sow_outcome *o = race->outcome;
-    int arms = o->plan->arm_count, seeds = o->plan->seeds.last, told = 0;
+    int arms = o->plan->arm_count, seeds = o->plan->seeds.last;
+    const char **fates;
     drawing d;
-    double *x, *y;
-    const char **words;
     SOW_TRY(begin(race, 8, &d));
+    SOW_TRY(SOW_NEW(race->arena, fates, arms));
+    for (int a = 0; a < arms; a++)
+        if (!(fates[a] = name_and_fate(race, a))) return SOW_E_MEMORY;
     for (int state = SOW_CELL_RUNNING; state <= SOW_CELL_STOPPED; state++) {
+        double *x, *y;
         int n = 0;
         SOW_TRY(SOW_NEW(race->arena, x, arms * seeds));
         SOW_TRY(SOW_NEW(race->arena, y, arms * seeds));
         for (int a = 0; a < arms; a++)
             for (int s = 0; s < seeds; s++)
                 if ((int)o->states[a * seeds + s] == state) x[n] = s + 1, y[n++] = a;
-        add(&d, (sow_series){state_names[state], SOW_DRAW_POINTS, .x = x, .y = y, .count = n});
+        const char *name = state == SOW_CELL_STOPPED ? "not needed" : state_names[state];
+        add(&d, (sow_series){name, SOW_DRAW_POINTS, .x = x, .y = y, .count = n, .faint = state == SOW_CELL_STOPPED});
     }
-    if (d.count == 0) return SOW_OK;
-    SOW_TRY(SOW_NEW(race->arena, x, o->decision_count));
-    SOW_TRY(SOW_NEW(race->arena, y, o->decision_count));
-    SOW_TRY(SOW_NEW(race->arena, words, o->decision_count));
-    for (int i = 0; i < o->decision_count; i++) {
-        if (o->decisions[i].arm < 0) continue;
-        x[told] = o->decisions[i].n + .35;
-        y[told] = o->decisions[i].arm;
-        words[told++] = o->decisions[i].what;
-    }
-    add(&d, (sow_series){"decision", SOW_DRAW_POINTS, .x = x, .y = y, .labels = words, .count = told});
     return finish(
         &d, page,
-        (sow_plot){.title = "The race",
+        (sow_plot){.title = "Trainings and decisions",
                    .says = sow_arena_format(race->arena, "%d trainings done, %d failed, %d running; %d decisions.",
                                             o->done, o->failed, o->running, o->decision_count),
                    .x = {.label = "seed"},
-                   .y = categories(race)});
+                   .y = {.categories = fates, .category_count = arms}});
 }
 
 static sow_status plot_budget(const page_race *race, sow_page *page) {
@@ -327,10 +330,10 @@ static sow_status plot_budget(const page_race *race, sow_page *page) {
 static sow_status plot_failures(const page_race *race, sow_page *page) {
     const sow_outcome *o = race->outcome;
     int arms = o->plan->arm_count, seeds = o->plan->seeds.last, bad = 0, ran = 0;
-    static const sow_cell_state shown[] = {SOW_CELL_DONE, SOW_CELL_DIVERGED, SOW_CELL_FAILED, SOW_CELL_STOPPED};
+    static const sow_cell_state shown[] = {SOW_CELL_DONE, SOW_CELL_DIVERGED, SOW_CELL_FAILED};
     drawing d;
-    SOW_TRY(begin(race, 4, &d));
-    for (int k = 0; k < 4; k++) {
+    SOW_TRY(begin(race, 3, &d));
+    for (int k = 0; k < 3; k++) {
         double *x, *y, total = 0;
         SOW_TRY(SOW_NEW(race->arena, x, arms));
         SOW_TRY(SOW_NEW(race->arena, y, arms));

@@ -12,7 +12,7 @@ enum {
     ROWS_WHOLE = 400,    /* plots of more values have a table of summaries */
     POINTS_A_LINE = 200, /* longer lines are thinned */
     POINTS_A_PLOT = 40000,
-    WIDTH = 860, /* of plots that leave it open */
+    WIDTH = 920, /* of plots that leave it open */
     PICTURE_MAX = 32 << 20
 };
 
