@@ -178,6 +178,45 @@ static json_t *row_of(const sow_call *call, const sow_plan *plan, const sow_scor
     return row;
 }
 
+/* ---- in words ---- */
+
+static sow_status sentence_of(sow_arena *arena, const sow_outcome *outcome, int arm, const char **out) {
+    const sow_plan *plan = outcome->plan;
+    if (!outcome->standings[arm].spoiled) return sow_outcome_sentence(arena, outcome, arm, out);
+    *out = sow_arena_format(arena,
+                            "%s against %s: not decided: a run failed, and none is left out; --failure-value gives "
+                            "failed runs a score.",
+                            plan->arms[arm].name, plan->arms[plan->reference].name);
+    return *out ? SOW_OK : SOW_E_MEMORY;
+}
+
+/* "sentences" for machines; people read them below the table. */
+static sow_status add_sentences(sow_call *call, const sow_plan *plan, const sow_judgement *found) {
+    sow_outcome outcome = {.plan = plan,
+                           .looked = found->looked,
+                           .over = found->over,
+                           .standings = found->standings,
+                           .decisions = found->decisions,
+                           .decision_count = found->decision_count,
+                           .leader = found->leader};
+    json_t *list = json_array();
+    const char *text = "\n", *sentence;
+    for (int a = 0; a < plan->arm_count; a++) {
+        if (a == plan->reference) continue;
+        sow_status status = sentence_of(call->arena, &outcome, a, &sentence);
+        if (status == SOW_OK) text = sow_arena_format(call->arena, "%s%s\n", text, sentence);
+        if (status == SOW_OK && (!text || json_array_append_new(list, json_string(sentence))))
+            status = sow_fail(SOW_E_MEMORY, "out of memory");
+        if (status != SOW_OK) {
+            json_decref(list);
+            return status;
+        }
+    }
+    if (call->json) return json_object_set_new(call->result, "sentences", list) ? SOW_E_MEMORY : SOW_OK;
+    json_decref(list);
+    return json_object_set_new(call->result, "text", json_string(text)) ? SOW_E_MEMORY : SOW_OK;
+}
+
 static const char *test_name(const sow_plan *plan, const sow_judgement *found) {
     for (int a = 0; a < plan->arm_count; a++)
         if (a != plan->reference && found->standings[a].normal) return "paired t, one look";
@@ -201,7 +240,7 @@ static sow_status conclude(sow_call *call, const sow_plan *plan, const sow_score
         confirmed |= strcmp(found->standings[a].verdict, "confirmed") == 0;
     }
     call->exit_status = confirmed ? 0 : 3;
-    return SOW_OK;
+    return add_sentences(call, plan, found);
 }
 
 static sow_status run_stats(sow_call *call) {
