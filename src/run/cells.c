@@ -272,8 +272,21 @@ static sow_status prepare(sow_loop *l) {
     return begin(l);
 }
 
+static int ended_cells(const sow_loop *l) {
+    int ended = 0;
+    for (int c = 0; c < l->count; c++)
+        ended += l->cells[c].state == SOW_CELL_DONE || l->cells[c].state == SOW_CELL_DIVERGED ||
+                 l->cells[c].state == SOW_CELL_FAILED ||
+                 (l->cells[c].state == SOW_CELL_STOPPED && l->cells[c].unwanted);
+    return ended;
+}
+
 static sow_status report(const sow_loop *l) {
     int failed = 0, diverged = 0, first = -1;
+    if (l->error == SOW_E_INTERRUPTED)
+        return sow_fail(l->error,
+                        "interrupted; %d of %d cells have ended and are kept: the same command with --resume goes on",
+                        ended_cells(l), l->count);
     if (l->error != SOW_OK) return sow_fail(l->error, "%s", l->message);
     for (int c = 0; c < l->count; c++) {
         failed += l->cells[c].state == SOW_CELL_FAILED;

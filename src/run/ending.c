@@ -153,6 +153,19 @@ static sow_status end_done(sow_loop *l, int cell, const sow_ending *ending, sow_
     return SOW_OK;
 }
 
+/* A trainer that printed no record is told how, where finish missed them. */
+static sow_status explain_records(sow_loop *l, sow_slot *slot) {
+    char *log = slot->last_lines;
+    size_t used = strlen(slot->reason);
+    if (slot->reader.steps >= 0) return SOW_OK;
+    if (!log) SOW_TRY(sow_slot_tail(slot, l->cells[slot->cell].folder, l->scratch, &log));
+    const char *hint = strstr(log, "{\"step\"") || strstr(log, "{'step'")
+                           ? "its records are in its log: print them to standard output, as JSON on lines of their own"
+                           : "it printed no record: expected lines like {\"step\":10,\"loss\":0.5} on standard output";
+    snprintf(slot->reason + used, sizeof slot->reason - used, "; %s", hint);
+    return SOW_OK;
+}
+
 static sow_cell_state state_after(sow_loop *l, const sow_slot *slot, sow_status refused) {
     int cell = slot->cell;
     if (slot->end == SOW_END_DIVERGED || refused == SOW_E_NUMBER) return SOW_CELL_DIVERGED;
@@ -192,7 +205,10 @@ sow_status sow_loop_end_cell(sow_loop *l, sow_slot *slot) {
     }
     bool good = slot->end == SOW_END_ENOUGH || (slot->end == SOW_END_EXIT && code == 0);
     if (good) SOW_TRY(end_done(l, cell, &ending, &refused));
-    if (refused != SOW_OK) snprintf(slot->reason, sizeof slot->reason, "%s", sow_message());
+    if (refused != SOW_OK) {
+        snprintf(slot->reason, sizeof slot->reason, "%.350s", sow_message());
+        SOW_TRY(explain_records(l, slot));
+    }
     if (!good || refused != SOW_OK) SOW_TRY(end_badly(l, slot, &ending, refused));
     if (l->cells[cell].state == SOW_CELL_DONE) sow_order_done(&l->order, cell);
     if (l->cells[cell].state == SOW_CELL_PENDING) sow_order_push(&l->order, cell);

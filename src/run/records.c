@@ -104,7 +104,9 @@ static sow_status take_record(sow_reader *reader) {
     json_t *object;
     SOW_TRY(parse(reader->line, &object, &error));
     if (!object) {
-        snprintf(why, sizeof why, "no JSON: %.100s", error.text);
+        bool python = reader->line[1] == '\'';
+        snprintf(why, sizeof why,
+                 python ? "a Python dictionary, print(json.dumps(...)) makes it JSON" : "no JSON: %.100s", error.text);
         return bad_line(reader, why);
     }
     json_t *step = json_object_get(object, "step");
