@@ -49,6 +49,10 @@ sow_status sow_genotypes_read(sow_arena *arena, const char *path, const sow_geno
 /* Options: no populations, all else detected. */
 sow_genotype_options sow_genotype_defaults(void);
 
+/* Populations of individuals from a file of labels (as sow_genotype_options has it): labels [count], and the sorted names. */
+sow_status sow_labels_read(sow_arena *arena, const char *path, const char *const *ids, int64_t count, int32_t *labels,
+                           const char ***populations, int32_t *population_count);
+
 static inline const uint16_t *sow_genotype_row(const sow_genotypes *g, int64_t individual, int copy) {
     return g->alleles + (individual * g->ploidy + copy) * g->loci;
 }

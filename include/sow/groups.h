@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "sow/learn.h"
+#include "sow/genotype.h"
 #include "sow/memory.h"
 #include "sow/method.h"
 
@@ -141,6 +142,76 @@ sow_status sow_ppp_assign(const sow_ppp *model, const sow_rows *rows, bool neare
                           double *all);
 
 extern const sow_method sow_method_ppp;
+
+/* ---- mycorrhiza: assignment of genotypes to populations (Georges-Filteau, Hamelin and Blanchette 2020) ---- */
+
+typedef enum sow_assigner {
+    SOW_ASSIGN_NETWORK,    /* the paper's: sides of splits, forest */
+    SOW_ASSIGN_PCA,        /* first 50 principal components of the distances, forest */
+    SOW_ASSIGN_FREQUENCY,  /* Rannala and Mountain 1997: likelihood under each population's allele frequencies */
+    SOW_ASSIGN_NEIGHBOURS, /* shares among the 5 nearest by distance */
+    SOW_ASSIGN_ADMIXTURE,  /* mixture proportions by EM, with frequencies from the learning individuals */
+    SOW_ASSIGNERS
+} sow_assigner;
+/* "mycorrhiza", "pca+forest", "frequency test", "nearest", "admixture". */
+const char *sow_assigner_name(sow_assigner assigner);
+
+typedef struct sow_mycorrhiza_config {
+    int partitions; /* consecutive parts of the shuffled loci, a network and a forest each; probabilities are averaged; 1 */
+    int64_t loci;   /* so many drawn at random; 0: all */
+    sow_genotype_distance distance;
+    bool first_copy_only, drop_trivial; /* drop_trivial: without splits of one individual, as the paper says and its code
+                                           does not */
+    double cap;     /* saturated distances become this times the largest other one; 0: they stay 100 */
+    int trees;      /* 60 */
+    sow_neighbornet_config net;
+    uint64_t seed;
+} sow_mycorrhiza_config;
+sow_mycorrhiza_config sow_mycorrhiza_defaults(void);
+
+/* Individuals ready to be learned from: distances and networks of all of them, labels unused. */
+typedef struct sow_individuals sow_individuals;
+/* From genotypes; everything lives in the arena, and `g` must too. Cost: distances and a network for each partition. */
+sow_status sow_individuals_of(const sow_genotypes *g, const sow_mycorrhiza_config *config, sow_arena *arena,
+                              sow_individuals **out);
+/* From distances [n, n] alone: without the assigners that need alleles (SOW_E_UNSUPPORTED). */
+sow_status sow_individuals_apart(int64_t n, const double *distances, const sow_mycorrhiza_config *config,
+                                 sow_arena *arena, sow_individuals **out);
+int sow_individuals_parts(const sow_individuals *individuals);
+/* Network and distances of a part. */
+const sow_network *sow_individuals_network(const sow_individuals *individuals, int part);
+const double *sow_individuals_distances(const sow_individuals *individuals, int part);
+
+/* Learns from learn[0..learn_count), whose labels are 0..classes-1, and gives probabilities [count, classes] of the
+ * individuals in predict[0..count). The networks know all individuals (the method is transductive); the labels of those
+ * to be predicted are never read. */
+sow_status sow_assign(const sow_individuals *individuals, sow_assigner assigner, const int32_t *labels, int32_t classes,
+                      const int64_t *learn, int64_t learn_count, const int64_t *predict, int64_t count, uint64_t seed,
+                      sow_arena *arena, double *probabilities);
+/* The same with networks of the learning individuals only: each other one is put beside the individual on the circle
+ * whose place explains its distances best, and so never influences a feature. */
+sow_status sow_assign_outside(const sow_genotypes *g, const sow_mycorrhiza_config *config, const int32_t *labels,
+                              int32_t classes, const int64_t *learn, int64_t learn_count, const int64_t *predict,
+                              int64_t count, sow_arena *arena, double *probabilities);
+
+/* The most probable population; the first on ties. */
+int32_t sow_best_class(const double *probabilities, int32_t classes);
+
+/* Stratified shuffled cross-validation over the individuals with a label (>= 0). probabilities [n, classes]: means over
+ * repeats; hits [n]: share of repeats in which the individual was assigned rightly; accuracy [repeats]. SOW_E_RANGE: a
+ * population with fewer individuals than folds. */
+sow_status sow_assign_cross(const sow_individuals *individuals, sow_assigner assigner, const int32_t *labels,
+                            int32_t classes, int folds, int repeats, uint64_t seed, sow_arena *arena,
+                            double *probabilities, double *hits, double *accuracy);
+
+/* For each individual and population, the share of `draws` genotypes simulated from the population's frequencies (with its
+ * own missing loci) that are less likely there than the individual: a small share excludes the population. An individual of
+ * the population is left out of the frequencies. p: [n, classes]. Cost: n * classes * draws * loci. */
+sow_status sow_exclusion(const sow_genotypes *g, const int32_t *labels, int32_t classes, int draws, uint64_t seed,
+                         sow_arena *arena, double *p);
+
+/* Writes a NEXUS file with a Taxa and a Splits block that SplitsTree opens. */
+sow_status sow_network_write(const char *path, const sow_network *network, const char *const *names);
 
 #ifdef __cplusplus
 }

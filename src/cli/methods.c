@@ -8,6 +8,7 @@
 #include "sow/text.h"
 #include "sow/threads.h"
 
+extern const sow_method sow_method_mycorrhiza;
 extern const sow_method sow_method_classic;
 extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_fetch, sow_verb_help, sow_verb_inspect,
     sow_verb_list, sow_verb_man, sow_verb_prove, sow_verb_replay, sow_verb_report, sow_verb_stats, sow_verb_study,
@@ -21,6 +22,8 @@ const sow_method *const cli_methods[] = {
     /* factors */
     &sow_method_subgm,
     &sow_method_matrix_gd,
+    /* groups */
+    &sow_method_mycorrhiza,
     /* verbs */
     &sow_verb_list,
     &sow_verb_train,

@@ -7,6 +7,7 @@
 
 #include "formats/source.h"
 #include "sow/file.h"
+#include "sow/log.h"
 
 enum { FILE_MAX = 0x7fffffff };
 
@@ -249,7 +250,10 @@ static sow_status read_labels(genotype_builder *b, const char *path, const named
         else if (at >= g->individuals) continue;
         b->labels[at] = first;
     }
-    if (count != g->individuals)
+    if (count > g->individuals)
+        sow_warn("%s: %lld labels for %lld individuals: the last ones are not used", path, (long long)count,
+                 (long long)g->individuals);
+    if (count < g->individuals)
         return sow_fail(SOW_E_FORMAT, "%s: %lld labels for %lld individuals", path, (long long)count,
                         (long long)g->individuals);
     return SOW_OK;
@@ -298,6 +302,21 @@ sow_status genotype_finish(genotype_builder *b, const sow_genotype_options *opti
         for (int64_t l = 0; l < g->loci * g->ploidy && !any; l++) any = row[l] != 0;
         if (!any) return sow_fail(SOW_E_FORMAT, "%s: '%s' has no allele at any locus", b->place, g->ids[i]);
     }
+    return SOW_OK;
+}
+
+sow_status sow_labels_read(sow_arena *arena, const char *path, const char *const *ids, int64_t count, int32_t *labels,
+                           const char ***populations, int32_t *population_count) {
+    sow_genotypes g = {.individuals = count, .population = labels};
+    genotype_builder b = {.arena = arena, .place = path, .out = &g};
+    named *sorted;
+    SOW_TRY(SOW_NEW(arena, g.ids, count));
+    SOW_TRY(SOW_NEW(arena, b.labels, count));
+    memcpy(g.ids, ids, (size_t)count * sizeof *ids);
+    SOW_TRY(sort_ids(&b, &sorted));
+    SOW_TRY(read_labels(&b, path, sorted));
+    SOW_TRY(number_populations(&b));
+    *populations = g.populations, *population_count = g.population_count;
     return SOW_OK;
 }
 
