@@ -16,7 +16,7 @@ static int tear_down(void **state) {
 }
 
 static const char *svg_of(const sow_plot *plot) {
-    const char *svg;
+    static const char *svg; /* static: gcc takes the arena's text for a local otherwise */
     OK(sow_plot_svg(arena, plot, &svg));
     return svg;
 }
