@@ -10,11 +10,12 @@
 #include "sow/file.h"
 #include "sow/forest.h"
 #include "sow/genotype.h"
-#include "sow/groups.h"
 #include "sow/gguf.h"
+#include "sow/groups.h"
 #include "sow/image.h"
 #include "sow/init.h"
 #include "sow/json.h"
+#include "sow/learn.h"
 #include "sow/linalg.h"
 #include "sow/lm.h"
 #include "sow/log.h"
@@ -42,6 +43,7 @@
 #include "sow/tensor.h"
 #include "sow/text.h"
 #include "sow/threads.h"
+#include "sow/vectors.h"
 #include "sow/weights.h"
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "sow/factors.h"
+#include "sow/groups.h"
 #include "sow/log.h"
 #include "sow/sparsity.h"
 #include "sow/text.h"
@@ -24,6 +25,7 @@ const sow_method *const cli_methods[] = {
     &sow_method_matrix_gd,
     /* groups */
     &sow_method_mycorrhiza,
+    &sow_method_ppp,
     /* verbs */
     &sow_verb_list,
     &sow_verb_train,
