@@ -85,13 +85,14 @@ static sow_status seed_pcg64(sow_rng *rng, uint64_t seed) {
 /* ---- normals: ziggurat ---- */
 
 static double next_normal_f64(sow_rng *rng) {
+    const ziggurat_tables *z = ziggurat();
     for (;;) {
         uint64_t r = next64(rng);
         int layer = (int)(r & 0xff);
         uint64_t place = r >> 9 & 0x000fffffffffffffu;
-        double x = (double)(int64_t)place * ziggurat_width[layer];
+        double x = (double)(int64_t)place * z->width[layer];
         if (r >> 8 & 1) x = -x;
-        if (place < ziggurat_inside[layer]) return x;
+        if (place < z->inside[layer]) return x;
         if (layer == 0) {
             for (;;) { /* Marsaglia's tail */
                 double beyond = -ZIGGURAT_TAIL_INVERSE * log1p(-next_unit_f64(rng));
@@ -99,19 +100,20 @@ static double next_normal_f64(sow_rng *rng) {
                 if (y + y > beyond * beyond) return place >> 8 & 1 ? -(ZIGGURAT_TAIL + beyond) : ZIGGURAT_TAIL + beyond;
             }
         }
-        double below = ziggurat_height[layer - 1] - ziggurat_height[layer];
-        if (below * next_unit_f64(rng) + ziggurat_height[layer] < exp(-0.5 * x * x)) return x;
+        double below = z->height[layer - 1] - z->height[layer];
+        if (below * next_unit_f64(rng) + z->height[layer] < exp(-0.5 * x * x)) return x;
     }
 }
 
 static float next_normal_f32(sow_rng *rng) {
+    const ziggurat_tables *z = ziggurat();
     const float tail = (float)ZIGGURAT_TAIL, tail_inverse = (float)ZIGGURAT_TAIL_INVERSE;
     for (;;) {
         uint32_t r = next32(rng);
         int layer = (int)(r & 0xff);
         uint32_t place = r >> 9;
-        uint32_t inside = (uint32_t)((ziggurat_inside[layer] + (1u << 28)) >> 29); /* rounded */
-        float x = (float)(int32_t)place * (float)(ziggurat_width[layer] * 0x1p29);
+        uint32_t inside = (uint32_t)((z->inside[layer] + (1u << 28)) >> 29); /* rounded */
+        float x = (float)(int32_t)place * (float)(z->width[layer] * 0x1p29);
         if (r >> 8 & 1) x = -x;
         if (place < inside) return x;
         if (layer == 0) {
@@ -121,8 +123,8 @@ static float next_normal_f32(sow_rng *rng) {
                 if (y + y > beyond * beyond) return place >> 8 & 1 ? -(tail + beyond) : tail + beyond;
             }
         }
-        float height = (float)ziggurat_height[layer];
-        float below = (float)ziggurat_height[layer - 1] - height;
+        float height = (float)z->height[layer];
+        float below = (float)z->height[layer - 1] - height;
         if ((double)(below * next_unit_f32(rng) + height) < exp(-0.5 * (double)x * (double)x)) return x;
     }
 }
