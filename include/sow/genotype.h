@@ -38,7 +38,7 @@ typedef struct sow_genotype_options {
     const char *missing;     /* a further allele that means missing; NULL: none */
     sow_marker marker;       /* AUTO: SNP where no locus has more than four alleles, of one letter or digit each */
     int ploidy;              /* lines an individual in STRUCTURE and .myc; 0: as many as follow with one id */
-    int skip_columns;        /* between flag and loci in STRUCTURE; -1: columns with one value that no locus has */
+    int skip_columns;        /* between flag and loci in STRUCTURE; -1: columns of one value unlike any allele */
 } sow_genotype_options;
 
 /* Reads genotypes, plain or gzip. STRUCTURE and .myc: id, population, flag, loci (-9, 000, N: missing); Genepop; FSTAT; VCF

@@ -59,7 +59,7 @@ static int find_ploidy(const table *t) {
     return run;
 }
 
-/* Whether a column holds one value that no column from `first` to the end holds: then it is no locus. */
+/* Whether a column holds one value, and no column from `first` to the end has alleles as long: then it is no locus. */
 static bool is_extra(const table *t, int64_t column, int64_t first) {
     word value = {0};
     for (int64_t r = 0; r < t->count; r++) {
@@ -67,7 +67,7 @@ static bool is_extra(const table *t, int64_t column, int64_t first) {
         for (int64_t c = 0; next_word(&line, &w); c++) {
             if (c == column && r == 0) value = w;
             if (c == column && !same_word(w, value)) return false;
-            if (c >= first && same_word(w, value)) return false;
+            if (c >= first && w.size == value.size && !word_is(w, "-9")) return false;
         }
     }
     return true;
@@ -169,9 +169,10 @@ sow_status structure_read(sow_arena *arena, lines text, const sow_genotype_optio
         return sow_fail(SOW_E_ARGUMENT, "%s has %lld columns behind the flag, %d of them skipped", text.place,
                         (long long)t.columns - HEAD, skipped);
     if (skipped > 0 && options->skip_columns < 0)
-        sow_note("%s: %d columns behind the flag hold one value that no locus has, and are skipped (--skip-columns 0 "
-                 "reads them)",
-                 text.place, skipped);
+        sow_note(
+            "%s: %d columns behind the flag hold one value each, unlike any allele, and are skipped (--skip-columns 0 "
+            "reads them)",
+            text.place, skipped);
     SOW_TRY(genotype_begin(&b, arena, text.place, options, t.count / ploidy, t.columns - HEAD - skipped, ploidy,
                            text.end - text.at, out));
     SOW_TRY(SOW_NEW(arena, out->flag, out->individuals));
