@@ -43,7 +43,7 @@ const sow_method *const cli_methods[] = {
     NULL,
 };
 
-extern const sow_study sow_study_lottery_ticket;
+extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
 
@@ -51,6 +51,7 @@ const sow_study *const cli_studies[] = {
     &sow_study_lottery_ticket,
     &sow_study_matrix_gd,
     &sow_study_subgm,
+    &sow_study_ppp,
     NULL,
 };
 
