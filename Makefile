@@ -27,6 +27,8 @@ space := $(subst x,,x x)
 VARIANT := $(subst $(space),-,$(strip $(VARIANT_WORDS)))
 OUT := $(BUILD)$(if $(VARIANT),/$(VARIANT))
 OBJ := $(BUILD)/obj/$(or $(VARIANT),plain)
+# Few sources know of faults: the others' objects are those of the plain build.
+SHARED_OBJ := $(if $(filter faults,$(VARIANT)),$(BUILD)/obj/plain)
 FAULTY := $(OUT)$(if $(FAULTS),,$(if $(VARIANT),-,/)faults)
 ifdef FUZZ
 override CC := clang
@@ -75,18 +77,17 @@ endif
 ifneq ($(findstring clang,$(CC))$(findstring thread,$(SANITIZE)),)
 CLONES := '-Dtarget_clones(...)='
 endif
-COMMON = -std=c17 -D_GNU_SOURCE $(if $(FAULTS),-DSOW_FAULTS) -Iinclude -Isrc $(WARN) $(DEBUG) -fPIC \
+COMMON = -std=c17 -D_GNU_SOURCE -Iinclude -Isrc $(WARN) $(DEBUG) -fPIC \
          -fno-semantic-interposition -fopenmp $(SANITIZERS) $(CLONES) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = -Wl,--as-needed $(DEPS_LIBS) -lm -lpthread
 LINK = $(CC) -fopenmp $(SANITIZERS) $(LDFLAGS)
 
 # A change of flags rebuilds, a change of this file alone does not.
 FLAGS_NOW := $(CC) | $(FAST) | $(EXACT) | $(COMMON) | $(LIBS) | $(LDFLAGS)
+same = $(and $(findstring x$(1)x,x$(2)x),$(findstring x$(2)x,x$(1)x))
 ifneq ($(filter-out $(OWN_GOALS),$(GOALS)),)
-ifneq ($(strip $(file <$(OBJ)/flags)),$(strip $(FLAGS_NOW)))
-$(shell mkdir -p $(OBJ))
-$(file >$(OBJ)/flags,$(FLAGS_NOW))
-endif
+$(foreach folder,$(OBJ) $(SHARED_OBJ),$(if $(call same,$(strip $(file <$(folder)/flags)),$(strip $(FLAGS_NOW))),,\
+    $(shell mkdir -p $(folder))$(file >$(folder)/flags,$(FLAGS_NOW))))
 endif
 
 # ---- sources ----
@@ -105,7 +106,9 @@ SUPPORT_SOURCES := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c tests/
 BENCH_SOURCES := $(wildcard bench/*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
 
-objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
+FAULT_AWARE := $(if $(SHARED_OBJ),$(shell grep -lE 'base/fault.h|SOW_FAULTS' $(SOURCES)) $(FAULT_SOURCES))
+objects = $(patsubst %.c,$(OBJ)/%.o,$(if $(SHARED_OBJ),$(filter $(FAULT_AWARE),$(1)),$(1))) \
+          $(if $(SHARED_OBJ),$(patsubst %.c,$(SHARED_OBJ)/%.o,$(filter-out $(FAULT_AWARE),$(1))))
 programs = $(patsubst %.c,$(OUT)/%,$(1))
 UNIT_PROGRAMS := $(call programs,$(UNIT_SOURCES))
 FAULT_PROGRAMS := $(call programs,$(FAULT_SOURCES))
@@ -122,16 +125,19 @@ SHARED := $(if $(SANITIZE),,$(OUT)/libsow.so.0 $(OUT)/libsow.so)
 all: $(OUT)/libsow.a $(SHARED) $(SOW) $(SMALL_PROGRAMS) $(PLUGINS)
 
 # Written under another name first: a build that is stopped, or runs beside another, leaves no half file.
-$(OBJ)/%.o: %.c $(OBJ)/flags
-	@mkdir -p $(@D)
-	@$(if $(V),,echo "  CC    $<")
-	$(Q)$(CC) $(OPTIMISE) $(COMMON) $(EXTRA) -MMD -MP -MT $@ -MF $@.$$$$.d -c $< -o $@.$$$$ \
-	    && mv -f $@.$$$$.d $(@:.o=.d) && mv -f $@.$$$$ $@ || { rm -f $@.$$$$ $@.$$$$.d; exit 1; }
-$(OBJ)/%.o: OPTIMISE = $(FAST)
-$(OBJ)/src/random/%.o: OPTIMISE = $(EXACT)
-$(OBJ)/tests/%.o: EXTRA = -Itests -Itests/unit -Wno-unused-parameter
-
-$(OBJ)/flags: ;
+define compile
+$(1)/%.o: %.c $(1)/flags
+	@mkdir -p $$(@D)
+	@$$(if $$(V),,echo "  CC    $$<")
+	$$(Q)$$(CC) $$(OPTIMISE) $$(COMMON) $(2) $$(EXTRA) -MMD -MP -MT $$@ -MF $$@.$$$$$$$$.d -c $$< -o $$@.$$$$$$$$ \
+	    && mv -f $$@.$$$$$$$$.d $$(@:.o=.d) && mv -f $$@.$$$$$$$$ $$@ || { rm -f $$@.$$$$$$$$ $$@.$$$$$$$$.d; exit 1; }
+$(1)/%.o: OPTIMISE = $$(FAST)
+$(1)/src/random/%.o: OPTIMISE = $$(EXACT)
+$(1)/tests/%.o: EXTRA = -Itests -Itests/unit -Wno-unused-parameter
+$(1)/flags: ;
+endef
+$(eval $(call compile,$(OBJ),$(if $(FAULTS),-DSOW_FAULTS)))
+$(if $(SHARED_OBJ),$(eval $(call compile,$(SHARED_OBJ))))
 
 # The list of objects is a prerequisite of its own, so that a source taken away leaves the library too.
 $(OUT)/libsow.a: $(call objects,$(LIB_SOURCES)) $(OBJ)/library.list
@@ -187,8 +193,8 @@ $(FUZZ_PROGRAMS): $(OUT)/tests/%: $(OBJ)/tests/%.o $(OUT)/libsow.a
 	@$(if $(V),,echo "  LINK  $@")
 	$(Q)$(LINK) -fsanitize=fuzzer -o $@.$$$$ $^ $(LIBS) && mv -f $@.$$$$ $@
 
--include $(patsubst %.c,$(OBJ)/%.d,$(LIB_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) $(SUPPORT_SOURCES) \
-    $(BENCH_SOURCES) $(FUZZ_SOURCES) $(wildcard tests/calibrate/*.c))
+-include $(patsubst %.o,%.d,$(call objects,$(LIB_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(FAULT_SOURCES) \
+    $(SUPPORT_SOURCES) $(BENCH_SOURCES) $(FUZZ_SOURCES) $(wildcard tests/calibrate/*.c)))
 
 # ---- packages ----
 .PHONY: deps
