@@ -126,6 +126,15 @@ static sow_status write_curves(report *r, const char *path) {
     return sow_wrote(r->call, curves);
 }
 
+/* A row a training that has ended by itself: those that were not needed are no failures. */
+static void keep_ended(json_t *rows) {
+    for (size_t i = json_array_size(rows); i-- > 0;) {
+        const char *state = json_string_value(json_object_get(json_array_get(rows, i), "state"));
+        bool ended = state && (!strcmp(state, "done") || !strcmp(state, "failed") || !strcmp(state, "diverged"));
+        if (!ended) json_array_remove(rows, i);
+    }
+}
+
 static sow_status make_table(report *r, sow_table_style style) {
     json_t *rows = NULL;
     const char *text, *path = sow_text(r->call, "out");
@@ -133,6 +142,7 @@ static sow_status make_table(report *r, sow_table_style style) {
     if (r->study) rows = json_incref(json_object_get(r->study, "arms"));
     else if (style == SOW_TABLE_CSV) status = sow_outcome_cells(r->call->arena, r->race, r->folder, &rows);
     else status = sow_outcome_table(r->race, &rows);
+    if (!status && r->race && style == SOW_TABLE_CSV) keep_ended(rows);
     if (!status) status = sow_table_format(r->call->arena, rows, style, &text);
     json_decref(rows);
     SOW_TRY(status);

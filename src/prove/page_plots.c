@@ -133,11 +133,14 @@ static sow_status plot_slopes(const page_race *race, sow_page *page) {
     }
     sow_axis x_axis = categories(race);
     x_axis.category_count = arms;
-    return finish(&d, page,
-                  (sow_plot){.title = "Scores by seed",
-                             .says = told_means(race, "A line joins the scores of one seed. Means:"),
-                             .x = x_axis,
-                             .y = {.label = o->plan->metric.name}});
+    return finish(
+        &d, page,
+        (sow_plot){.title = "Scores by seed",
+                   .says = told_means(race, arms < o->plan->arm_count
+                                                ? "A line joins the scores of one seed; the first 16 arms. Means:"
+                                                : "A line joins the scores of one seed. Means:"),
+                   .x = x_axis,
+                   .y = {.label = o->plan->metric.name}});
 }
 
 /* ---- curves ---- */
