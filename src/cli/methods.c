@@ -48,7 +48,11 @@ extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
 
 const sow_study *const cli_studies[] = {
-    &sow_study_lottery_ticket, &sow_study_matrix_gd, &sow_study_subgm, &sow_study_ppp, NULL,
+    &sow_study_lottery_ticket,
+    &sow_study_matrix_gd,
+    &sow_study_subgm,
+    &sow_study_ppp,
+    NULL,
 };
 
 enum { NAMES_MAX = 128 };
