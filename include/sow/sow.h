@@ -43,6 +43,7 @@
 #include "sow/tensor.h"
 #include "sow/text.h"
 #include "sow/threads.h"
+#include "sow/tokenizer.h"
 #include "sow/vectors.h"
 #include "sow/weights.h"
 

@@ -1,0 +1,49 @@
+/* Tokenizers: byte-level and character BPE, WordPiece, Unigram, from tokenizer.json and from GGUF files. */
+#ifndef SOW_TOKENIZER_H
+#define SOW_TOKENIZER_H
+
+#include "sow/gguf.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Holds a cache of words: one thread at a time. */
+typedef struct sow_tokenizer sow_tokenizer;
+
+/* Opens a tokenizer.json, a GGUF file, or a folder with either. Parts that are not known are refused by name
+ * (SOW_E_UNSUPPORTED); ids, merges and sizes are checked (SOW_E_FORMAT). Limits: 256 MiB, 4 million tokens of 64 KiB. */
+sow_status sow_tokenizer_open(const char *path, sow_tokenizer **out);
+void sow_tokenizer_free(sow_tokenizer *tokenizer); /* NULL is allowed */
+
+enum {
+    SOW_ENCODE_SPECIAL = 1, /* add what the post-processor adds: [CLS], <s> .. */
+    SOW_ENCODE_OFFSETS = 2, /* fill in first and last */
+    SOW_ENCODE_REPLACE = 4, /* U+FFFD for each ill-formed part; without it that is SOW_E_FORMAT with the byte's place */
+};
+typedef struct sow_encoding {
+    int32_t *ids;
+    int32_t *first,
+        *last; /* the characters (code points) of the text that a token stands for, half open; NULL: not asked for */
+    int64_t count;
+} sow_encoding;
+/* The ids of a text, in the arena. Cost: linear for usual texts; n log n in the longest piece without a break. */
+sow_status sow_encode(sow_tokenizer *tokenizer, sow_arena *arena, const char *text, size_t size, unsigned flags,
+                      sow_encoding *out);
+
+/* The text of ids, ended by a zero byte, in the arena; ill-formed bytes become U+FFFD. SOW_E_RANGE: an id outside. */
+sow_status sow_decode(const sow_tokenizer *tokenizer, sow_arena *arena, const int32_t *ids, int64_t count,
+                      bool skip_special, char **text, size_t *size);
+
+/* One more than the largest id. */
+int64_t sow_tokenizer_size(const sow_tokenizer *tokenizer);
+/* The id of exactly this token as the vocabulary writes it, -1: none. */
+int32_t sow_token_id(const sow_tokenizer *tokenizer, const char *token, size_t size);
+/* A token's bytes (byte-level ones as raw bytes); text NULL: no such id. */
+sow_span sow_token_text(const sow_tokenizer *tokenizer, int32_t id);
+bool sow_token_is_special(const sow_tokenizer *tokenizer, int32_t id);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
