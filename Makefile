@@ -114,7 +114,7 @@ UNIT_PROGRAMS := $(call programs,$(UNIT_SOURCES))
 FAULT_PROGRAMS := $(call programs,$(FAULT_SOURCES))
 BENCH_PROGRAMS := $(call programs,$(BENCH_SOURCES))
 FUZZ_PROGRAMS := $(call programs,$(FUZZ_SOURCES))
-CALIBRATE := $(OUT)/tests/calibrate/calibrate
+CALIBRATE := $(OUT)/tests/calibrate/calibrate $(OUT)/tests/calibrate/figures
 
 # ---- products ----
 SOW := $(if $(wildcard $(MAIN)),$(OUT)/sow)
@@ -250,10 +250,11 @@ check-bare: ## make demo and make check of HEAD on a new, bare Debian 12 in a fo
 
 RACES ?= 10000
 .PHONY: calibrate
-calibrate: ## error rates and power of verdicts by simulation: the tables of docs/prove.md (RACES=10000, minutes)
+calibrate: ## error rates and power of verdicts by simulation: tables and plots of docs/prove.md (RACES=10000, minutes)
 	@$(INSTALL_PACKAGES) build test
 	+@$(SUB) $(CALIBRATE)
-	@nice $(CALIBRATE) $(RACES)
+	@mkdir -p $(BUILD)/calibrate && nice $(OUT)/tests/calibrate/figures $(BUILD)/calibrate
+	@nice $(OUT)/tests/calibrate/calibrate $(RACES)
 
 # ---- demo, peers, benchmarks, fuzzing ----
 .PHONY: demo peers bench fuzz
