@@ -258,7 +258,7 @@ calibrate: ## error rates and power of verdicts by simulation: tables and plots 
 
 # ---- demo, peers, benchmarks, fuzzing ----
 .PHONY: demo peers bench fuzz
-demo: ## what Sow does, on real images, in four minutes
+demo: ## what Sow does, on real images, in five minutes
 	@$(INSTALL_PACKAGES) build run
 	+@$(SUB) all
 	@set -- $$(cat $(BUILD)/packages.time 2>/dev/null); rm -f $(BUILD)/packages.time; \

@@ -100,7 +100,7 @@ static json_t *arm_row(const sow_outcome *o, int arm) {
 /* For people: a table and sentences; for programs, everything. */
 static sow_status show(sow_call *call, const sow_outcome *o, json_t *all) {
     json_t *rows = json_array(), *sentences = json_object_get(all, "sentences"), *sentence;
-    const char *text = "";
+    const char *text = "\n";
     size_t i;
     if (call->json) return json_object_update(call->result, all) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
     for (int a = 0; a < o->plan->arm_count; a++) json_array_append_new(rows, arm_row(o, a));
