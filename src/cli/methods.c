@@ -43,11 +43,13 @@ const sow_method *const cli_methods[] = {
     NULL,
 };
 
+extern const sow_study sow_study_mycorrhiza;
 extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
 
 const sow_study *const cli_studies[] = {
+    &sow_study_mycorrhiza,
     &sow_study_lottery_ticket,
     &sow_study_matrix_gd,
     &sow_study_subgm,

@@ -6,10 +6,10 @@
 
 #include "sow/log.h"
 
-/* Above these many positive splits a dense factor is no longer the cheaper way; nor where few unbounded weights are
- * negative, since then most splits stay. */
+/* Above these many positive splits a dense factor is no longer the cheaper way; nor where most unbounded weights are
+ * positive, since then most splits stay. */
 enum { DENSE_MIN = 3000, DENSE_A_TAXON = 8 };
-static const double few_negatives = .35;
+static const double most_positive = .62;
 
 sow_neighbornet_config sow_neighbornet_defaults(void) {
     return (sow_neighbornet_config){SOW_REDUCE_SYMMETRIC, SOW_SPLITS_AUTO, 1e-7, 1e-6};
@@ -48,16 +48,16 @@ static sow_status begin(network_fit *fit, double tolerance, sow_arena *arena) {
 }
 
 /* Whether the unbounded weights are feasible, up to rounding: then they are the answer. */
-static bool feasible(network_fit *fit, double *negatives) {
+static bool feasible(network_fit *fit, double *positive) {
     double largest = 0, least = 0;
-    int64_t below = 0;
+    int64_t above = 0;
     network_unbounded(fit->n, fit->d, fit->x);
     for (int64_t p = 0; p < fit->pairs; p++) {
         largest = fmax(largest, fit->d[p]);
         least = fmin(least, fit->x[p]);
-        below += fit->x[p] < 0;
+        above += fit->x[p] > 1e-12 * fit->d[p];
     }
-    *negatives = (double)below / (double)fit->pairs;
+    *positive = (double)above / (double)fit->pairs;
     if (least < -1e-12 * largest) return false;
     for (int64_t p = 0; p < fit->pairs; p++) fit->x[p] = fmax(fit->x[p], 0);
     network_gradient(fit);
@@ -66,10 +66,10 @@ static bool feasible(network_fit *fit, double *negatives) {
 
 static sow_status solve(network_fit *fit, sow_split_solver solver, sow_arena *arena) {
     int64_t limit = DENSE_A_TAXON * fit->n > DENSE_MIN ? DENSE_A_TAXON * fit->n : DENSE_MIN;
-    double negatives;
+    double positive;
     bool full = false;
-    if (feasible(fit, &negatives)) return SOW_OK;
-    if (solver == SOW_SPLITS_AUTO && fit->pairs > DENSE_MIN && negatives < few_negatives) solver = SOW_SPLITS_CG;
+    if (feasible(fit, &positive)) return SOW_OK;
+    if (solver == SOW_SPLITS_AUTO && fit->pairs > DENSE_MIN && positive > most_positive) solver = SOW_SPLITS_CG;
     if (solver == SOW_SPLITS_EXACT) limit = fit->pairs + fit->n;
     if (solver != SOW_SPLITS_CG) SOW_TRY(network_solve_exact(fit, limit, arena, &full));
     if (solver == SOW_SPLITS_CG || full) {

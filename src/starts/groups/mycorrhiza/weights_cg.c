@@ -6,7 +6,7 @@
 #include "sow/log.h"
 #include "starts/groups/mycorrhiza/network.h"
 
-enum { ROUNDS_MAX = 100000 };
+enum { ROUNDS_MAX = 1000 };
 
 typedef struct active_set {
     network_fit *fit;
@@ -116,7 +116,6 @@ static sow_status rounds(active_set *a) {
             if (!a->free[p] && fit->gradient[p] < (steepest < 0 ? 0 : fit->gradient[steepest])) steepest = p;
         if (steepest < 0) return SOW_OK; /* conjugate gradients could not do better */
         a->free[steepest] = true;
-        sow_progress("split weights", fit->rounds, 0);
     }
     return SOW_OK;
 }

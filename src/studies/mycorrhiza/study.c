@@ -1,0 +1,325 @@
+/* The Mycorrhiza study: Georges-Filteau et al. 2020. Split networks with forests against principal components, an
+ * allele-frequency test and others: on populations generated with more and less drift, inbreeding and linkage, on cats
+ * (nancycats), and on gypsy moths where the files are given. */
+#include <math.h>
+#include <string.h>
+
+#include "sow/file.h"
+#include "sow/groups.h"
+#include "sow/log.h"
+#include "sow/study.h"
+
+enum { FOLDS = 5 };
+static const char nancycats_package[] = "/usr/lib/R/site-library/adegenet/files/nancycats.str";
+
+/* One run of cross-validation with one assigner. */
+static sow_status cross(const sow_individuals *individuals, const sow_genotypes *g, sow_assigner assigner,
+                        uint64_t seed, sow_arena *arena, double *accuracy) {
+    double *probabilities, *hits;
+    SOW_TRY(SOW_NEW(arena, probabilities, g->individuals * g->population_count));
+    SOW_TRY(SOW_NEW(arena, hits, g->individuals));
+    return sow_assign_cross(individuals, assigner, g->population, g->population_count, FOLDS, 1, seed, arena,
+                            probabilities, hits, accuracy);
+}
+
+/* Accuracy of an assigner becomes the score of "NAME where". */
+static sow_status score_one(sow_study_call *call, const sow_individuals *individuals, const sow_genotypes *g,
+                            sow_assigner assigner, uint64_t seed, const char *where, const char *metric,
+                            sow_arena *arena, double *accuracy) {
+    const char *arm = sow_arena_format(call->arena, "%s %s", sow_assigner_name(assigner), where);
+    if (!arm) return SOW_E_MEMORY;
+    SOW_TRY(cross(individuals, g, assigner, seed, arena, accuracy));
+    return sow_study_score(call, arm, metric, seed, *accuracy);
+}
+
+/* ---- generated populations ---- */
+
+typedef struct departure {
+    double inbreeding, linkage;
+    const char *name, *metric;
+} departure;
+static const departure departures[] = {{0, 0, "f=0 r=0", "accuracy, f=0 r=0"},
+                                       {.5, 0, "f=.5 r=0", "accuracy, f=.5 r=0"},
+                                       {.8, .9, "f=.8 r=.9", "accuracy, f=.8 r=.9"}};
+static const struct {
+    double fst;
+    const char *name, *gap;
+} drifts[] = {{.02, "F=.02", "gap to the frequency test, F=.02"},
+              {.05, "F=.05", "gap to the frequency test, F=.05"},
+              {.15, "F=.15", "gap to the frequency test, F=.15"}};
+
+/* All assigners of the scale at one point of the grid, and the gap to the frequency test. */
+static sow_status grid_point(sow_study_call *call, int drift, const departure *d, uint64_t seed, sow_arena *arena) {
+    static const sow_assigner small[] = {SOW_ASSIGN_NETWORK, SOW_ASSIGN_PCA, SOW_ASSIGN_FREQUENCY},
+                              more[] = {SOW_ASSIGN_NEIGHBOURS, SOW_ASSIGN_ADMIXTURE};
+    sow_genotype_model model = {.populations = 5,
+                                .each = 20,
+                                .loci = 300,
+                                .fst = drifts[drift].fst,
+                                .inbreeding = d->inbreeding,
+                                .linkage = d->linkage,
+                                .block = 10,
+                                .seed = seed};
+    sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+    sow_individuals *individuals;
+    sow_genotypes g;
+    double accuracy[3], other;
+    config.distance = SOW_DISTANCE_IBS, config.seed = seed;
+    SOW_TRY(sow_genotypes_generate(&model, arena, &g));
+    SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+    for (int a = 0; a < 3; a++)
+        SOW_TRY(score_one(call, individuals, &g, small[a], seed, drifts[drift].name, d->metric, arena, &accuracy[a]));
+    for (int a = 0; a < 2 && call->scale == SOW_SCALE_FULL; a++)
+        SOW_TRY(score_one(call, individuals, &g, more[a], seed, drifts[drift].name, d->metric, arena, &other));
+    return sow_study_score(call, d->name, drifts[drift].gap, seed, accuracy[2] - accuracy[0]);
+}
+
+static sow_status run_grid(sow_study_call *call, sow_arena *arena) {
+    for (int s = 0; s < call->seed_count; s++)
+        for (int drift = 0; drift < 3; drift++)
+            for (int d = 0; d < 3; d++) {
+                sow_mark mark = sow_arena_mark(arena);
+                SOW_TRY(sow_check_interrupt());
+                SOW_TRY(grid_point(call, drift, &departures[d], call->seeds[s], arena));
+                sow_arena_release(arena, mark);
+                sow_progress("generated populations", s * 9 + drift * 3 + d + 1, call->seed_count * 9);
+            }
+    return SOW_OK;
+}
+
+/* ---- real data ---- */
+
+/* A file of that name in the folder given by --data; NULL: not there. */
+static const char *given_file(const sow_study_call *call, const char *name) {
+    if (!call->data) return NULL;
+    const char *path = sow_is_folder(call->data) ? sow_path_join(call->arena, call->data, name) : call->data;
+    return path && strcmp(sow_path_name(path), name) == 0 && sow_path_exists(path) ? path : NULL;
+}
+
+/* Cats in 17 colonies, 9 microsatellites: one network of all loci against one for each locus. */
+static sow_status run_cats(sow_study_call *call, sow_arena *arena) {
+    const char *path = given_file(call, "nancycats.str");
+    sow_genotype_options options = sow_genotype_defaults();
+    sow_genotypes g;
+    double accuracy;
+    if (!path) path = nancycats_package;
+    if (!sow_path_exists(path)) {
+        sow_warn(
+            "nancycats.str is not here (apt-get install r-cran-adegenet, or --data FOLDER): its clauses stay undecided");
+        return SOW_OK;
+    }
+    SOW_TRY(sow_genotypes_read(arena, path, &options, &g));
+    for (int s = 0; s < call->seed_count; s++)
+        for (int parts = 1; parts <= 9; parts += 8) {
+            sow_mark mark = sow_arena_mark(arena);
+            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+            sow_individuals *individuals;
+            const char *where = parts == 1 ? "P=1" : "P=9", *metric = "accuracy, nancycats";
+            config.partitions = parts, config.seed = call->seeds[s];
+            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+            SOW_TRY(
+                score_one(call, individuals, &g, SOW_ASSIGN_NETWORK, call->seeds[s], where, metric, arena, &accuracy));
+            SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_PCA, call->seeds[s], where, metric, arena, &accuracy));
+            if (parts == 1)
+                for (int a = SOW_ASSIGN_FREQUENCY; a < SOW_ASSIGNERS; a++)
+                    SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, call->seeds[s], where, metric, arena,
+                                      &accuracy));
+            sow_arena_release(arena, mark);
+            sow_progress("cats", 2 * s + (parts > 1) + 1, 2 * call->seed_count);
+        }
+    return SOW_OK;
+}
+
+/* Gypsy moths of 8 populations: few loci drawn at random are enough. */
+static sow_status run_moths(sow_study_call *call, const char *path, sow_arena *arena) {
+    static const struct {
+        int64_t loci;
+        const char *name;
+    } draws[] = {{50, "m=50"}, {100, "m=100"}, {200, "m=200"}, {0, "all loci"}};
+    sow_genotype_options options = sow_genotype_defaults();
+    sow_genotypes g;
+    double accuracy;
+    options.populations = given_file(call, "gipsy.pop");
+    SOW_TRY(sow_genotypes_read(arena, path, &options, &g));
+    for (int s = 0; s < call->seed_count; s++)
+        for (int m = 0; m < 4; m++) {
+            sow_mark mark = sow_arena_mark(arena);
+            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+            sow_individuals *individuals;
+            config.loci = draws[m].loci, config.seed = call->seeds[s];
+            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+            for (int a = 0; a < SOW_ASSIGNERS; a++)
+                SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, call->seeds[s], draws[m].name,
+                                  "accuracy, gypsy moth", arena, &accuracy));
+            sow_arena_release(arena, mark);
+            sow_progress("moths", 4 * s + m + 1, 4 * call->seed_count);
+        }
+    return SOW_OK;
+}
+
+/* ---- smoke: well separated populations, and the worked example ---- */
+
+static sow_status run_smoke(sow_study_call *call, sow_arena *arena) {
+    static const double distances[] = {0,   8.5, 7.5, 3,   7.5, 5,    8.5, 0,   13,   9.5, 11,   5.5,
+                                       7.5, 13,  0,   8.5, 4,   10.5, 3,   9.5, 8.5,  0,   8.5,  6,
+                                       7.5, 11,  4,   8.5, 0,   10.5, 5,   5.5, 10.5, 6,   10.5, 0};
+    sow_neighbornet_config net = sow_neighbornet_defaults();
+    for (int s = 0; s < call->seed_count; s++) {
+        sow_genotype_model model = {
+            .populations = 4, .each = 12, .loci = 200, .fst = .3, .block = 1, .seed = call->seeds[s]};
+        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+        sow_individuals *individuals;
+        sow_genotypes g;
+        sow_network network;
+        double accuracy;
+        config.seed = call->seeds[s];
+        SOW_TRY(sow_genotypes_generate(&model, arena, &g));
+        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+        SOW_TRY(
+            score_one(call, individuals, &g, SOW_ASSIGN_NETWORK, call->seeds[s], "F=.3", "accuracy", arena, &accuracy));
+        SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_FREQUENCY, call->seeds[s], "F=.3", "accuracy", arena,
+                          &accuracy));
+        SOW_TRY(sow_neighbornet(6, distances, &net, arena, &network));
+        SOW_TRY(sow_study_score(call, "worked example", "residual", call->seeds[s], network.residual));
+    }
+    return SOW_OK;
+}
+
+/* ---- full: time against the number of individuals ---- */
+
+/* Growth exponent between 250 and 1,000 individuals of 200 loci, and seconds at 1,000 and 2,000. */
+static sow_status run_times(sow_study_call *call, sow_arena *arena) {
+    static const int each[] = {50, 200, 400};
+    static const char *const arms[] = {"n=250", "n=1000", "n=2000"};
+    double seconds[3];
+    for (int s = 0; s < call->seed_count && s < 3; s++) {
+        for (int i = 0; i < 3; i++) {
+            sow_mark mark = sow_arena_mark(arena);
+            sow_genotype_model model = {
+                .populations = 5, .each = each[i], .loci = 200, .fst = .1, .block = 1, .seed = call->seeds[s]};
+            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+            sow_individuals *individuals;
+            sow_genotypes g;
+            SOW_TRY(sow_genotypes_generate(&model, arena, &g));
+            double start = sow_seconds();
+            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+            seconds[i] = sow_seconds() - start;
+            SOW_TRY(sow_study_score(call, arms[i], "seconds", call->seeds[s], seconds[i]));
+            sow_arena_release(arena, mark);
+        }
+        SOW_TRY(
+            sow_study_score(call, "network", "growth exponent", call->seeds[s], log(seconds[1] / seconds[0]) / log(4)));
+    }
+    return SOW_OK;
+}
+
+/* ---- clauses: the margins of the specification, fixed before any run with the study's seeds ---- */
+
+static const sow_clause smoke_clauses[] = {
+    {"well separated populations are told apart", "mycorrhiza F=.3", NULL, "accuracy", SOW_MEAN_DIFFERENCE, true, .95},
+    {"exactly circular distances are fitted exactly", "worked example", NULL, "residual", SOW_MEAN_DIFFERENCE, false,
+     1e-9},
+};
+
+#define RISES(low, high, metric)                                                                               \
+    {                                                                                                          \
+        "accuracy rises from " low " to " high " (" metric ")", "mycorrhiza " high, "mycorrhiza " low, metric, \
+            SOW_MEAN_DIFFERENCE, true, 0                                                                       \
+    }
+#define SMALL_CLAUSES                                                                                   \
+    RISES("F=.02", "F=.05", "accuracy, f=0 r=0"), RISES("F=.05", "F=.15", "accuracy, f=0 r=0"),         \
+        RISES("F=.02", "F=.05", "accuracy, f=.5 r=0"), RISES("F=.05", "F=.15", "accuracy, f=.5 r=0"),   \
+        RISES("F=.02", "F=.05", "accuracy, f=.8 r=.9"), RISES("F=.05", "F=.15", "accuracy, f=.8 r=.9"), \
+        {"inbred and linked, F=.02: above principal components",                                        \
+         "mycorrhiza F=.02",                                                                            \
+         "pca+forest F=.02",                                                                            \
+         "accuracy, f=.8 r=.9",                                                                         \
+         SOW_MEAN_DIFFERENCE,                                                                           \
+         true,                                                                                          \
+         .05},                                                                                          \
+        {"inbred and linked, F=.05: above principal components",                                        \
+         "mycorrhiza F=.05",                                                                            \
+         "pca+forest F=.05",                                                                            \
+         "accuracy, f=.8 r=.9",                                                                         \
+         SOW_MEAN_DIFFERENCE,                                                                           \
+         true,                                                                                          \
+         .05},                                                                                          \
+        {"the frequency test's lead shrinks out of equilibrium, F=.02",                                 \
+         "f=0 r=0",                                                                                     \
+         "f=.8 r=.9",                                                                                   \
+         "gap to the frequency test, F=.02",                                                            \
+         SOW_MEAN_DIFFERENCE,                                                                           \
+         true,                                                                                          \
+         1e-9},                                                                                         \
+        {"the frequency test's lead shrinks out of equilibrium, F=.05",                                 \
+         "f=0 r=0",                                                                                     \
+         "f=.8 r=.9",                                                                                   \
+         "gap to the frequency test, F=.05",                                                            \
+         SOW_MEAN_DIFFERENCE,                                                                           \
+         true,                                                                                          \
+         1e-9},                                                                                         \
+        {"cats: a network for each locus above one of all",                                             \
+         "mycorrhiza P=9",                                                                              \
+         "mycorrhiza P=1",                                                                              \
+         "accuracy, nancycats",                                                                         \
+         SOW_MEAN_DIFFERENCE,                                                                           \
+         true,                                                                                          \
+         .03},                                                                                          \
+    {                                                                                                   \
+        "cats: above principal components with one network", "mycorrhiza P=1", "pca+forest P=1",        \
+            "accuracy, nancycats", SOW_MEAN_DIFFERENCE, true, .02                                       \
+    }
+#define MOTH(m, value) \
+    { "moths: " m " are enough", "mycorrhiza " m, NULL, "accuracy, gypsy moth", SOW_MEAN_DIFFERENCE, true, value }
+#define MOTH_CLAUSES MOTH("m=50", .93), MOTH("m=100", .95), MOTH("m=200", .97), MOTH("all loci", .98)
+#define TIME_CLAUSE                                                                                                 \
+    {                                                                                                               \
+        "time grows about as the cube of the individuals", "network", NULL, "growth exponent", SOW_MEAN_DIFFERENCE, \
+            false, 3.1                                                                                              \
+    }
+
+static const sow_clause small_clauses[] = {SMALL_CLAUSES}, moth_clauses[] = {SMALL_CLAUSES, MOTH_CLAUSES},
+                        full_clauses[] = {SMALL_CLAUSES, TIME_CLAUSE},
+                        full_moth_clauses[] = {SMALL_CLAUSES, TIME_CLAUSE, MOTH_CLAUSES};
+
+#define USE(table) (call->clauses = (table), call->clause_count = (int)(sizeof(table) / sizeof *(table)))
+
+static sow_status run_parts(sow_study_call *call, sow_arena *arena) {
+    const char *moths = given_file(call, "gipsy.str");
+    bool full = call->scale == SOW_SCALE_FULL;
+    call->claim =
+        "Split networks with a forest assign better than principal components, most of all out of equilibrium; "
+        "partitions help on microsatellites";
+    if (call->scale == SOW_SCALE_SMOKE) {
+        USE(smoke_clauses);
+        return run_smoke(call, arena);
+    }
+    SOW_TRY(run_grid(call, arena));
+    SOW_TRY(run_cats(call, arena));
+    if (moths) SOW_TRY(run_moths(call, moths, arena));
+    if (full) SOW_TRY(run_times(call, arena));
+    if (full && moths) USE(full_moth_clauses);
+    else if (full) USE(full_clauses);
+    else if (moths) USE(moth_clauses);
+    else USE(small_clauses);
+    return SOW_OK;
+}
+
+static sow_status run(sow_study_call *call) {
+    sow_arena *arena;
+    SOW_TRY(sow_arena_new(&arena));
+    sow_status status = run_parts(call, arena);
+    sow_arena_free(arena);
+    return status;
+}
+
+const sow_study sow_study_mycorrhiza = {
+    .name = "mycorrhiza",
+    .method = "mycorrhiza",
+    .paper = "Georges-Filteau, Hamelin and Blanchette 2020, arXiv 2010.09483",
+    .summary = "split networks and forests against principal components and a frequency test",
+    .seeds = {"1:3", "1:5", "1:20"},
+    .time = {"1 second", "2 minutes", "20 minutes"},
+    .data_help = "a folder with nancycats.str, gipsy.str and gipsy.pop",
+    .run = run,
+};
