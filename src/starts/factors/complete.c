@@ -139,14 +139,36 @@ static double square_error(const cells *t, const model *m, int64_t first, int64_
     return sum;
 }
 
+/* Measurements of a part: values, whose offsets move along. */
 typedef struct pull {
+    const sow_operator *op;
+    const model *m;
     const double *y;
     double weight;
 } pull;
 
 static void residual(void *user, int64_t first, int64_t count, const double *ax, double *z) {
     const pull *u = user;
-    for (int64_t i = 0; i < count; i++) z[i] = u->weight * (ax[i] - u->y[first + i]);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = first + i;
+        z[i] = u->weight * (ax[i] + u->m->of_row[u->op->row[at]] + u->m->of_column[u->op->column[at]] - u->y[at]);
+    }
+}
+
+/* A fifth of the way to the means of what is left; rows shrunk as before. */
+static void move_offsets(const cells *t, const pull *u, const double *z, model *m) {
+    const sow_operator *op = u->op;
+    for (int64_t r = 0; r < op->n1 && !t->config->no_rows && !positive(t); r++) {
+        double sum = shrink * m->of_row[r], n = (double)(op->row_start[r + 1] - op->row_start[r]);
+        for (int64_t at = op->row_start[r]; at < op->row_start[r + 1]; at++) sum += z[op->by_row[at]] / u->weight;
+        m->of_row[r] -= 0.2 * sum / (n + shrink);
+    }
+    for (int64_t c = 0; c < op->n2 && !t->config->no_columns && !positive(t); c++) {
+        double sum = 0, n = (double)(op->column_start[c + 1] - op->column_start[c]);
+        for (int64_t at = op->column_start[c]; at < op->column_start[c + 1]; at++)
+            sum += z[op->by_column[at]] / u->weight;
+        m->of_column[c] -= n > 0 ? 0.2 * sum / n : 0;
+    }
 }
 
 static void descend(double *x, const double *d, double lr, int64_t n, bool project) {
@@ -165,8 +187,8 @@ static void start_factors(const cells *t, double unit, sow_factors *x) {
     for (int64_t i = 0; i < x->n2 * x->k && positive(t); i++) x->g[i] = fabs(x->g[i]);
 }
 
-/* The cells that a part sees, less their offsets, as measurements. */
-static sow_status measurements(const cells *t, const part *p, const model *m, sow_operator *op, double **y) {
+/* The cells that a part sees, as measurements. */
+static sow_status measurements(const cells *t, const part *p, sow_operator *op, double **y) {
     int64_t n = 0, *row, *column;
     SOW_TRY(SOW_NEW(t->arena, row, t->count));
     SOW_TRY(SOW_NEW(t->arena, column, t->count));
@@ -175,7 +197,7 @@ static sow_status measurements(const cells *t, const part *p, const model *m, so
         if (!sees(p, i)) continue;
         row[n] = t->row[i];
         column[n] = t->column[i];
-        (*y)[n++] = t->value[i] - m->of_row[t->row[i]] - m->of_column[t->column[i]];
+        (*y)[n++] = t->value[i];
     }
     return sow_operator_entries(t->arena, n, t->rows, t->columns, row, column, op);
 }
@@ -189,14 +211,14 @@ static sow_status fit(const cells *t, part p, int64_t k, int64_t steps, double *
     *out = (model){0};
     SOW_TRY(fit_offsets(t, &p, !t->config->no_rows, out));
     if (k == 0) return SOW_OK;
-    SOW_TRY(measurements(t, &p, out, &op, &y));
+    SOW_TRY(measurements(t, &p, &op, &y));
     SOW_TRY(sow_pass_new(t->arena, &op, k, &pass));
     SOW_TRY(factors_new(t->arena, &op, k, &out->x));
     SOW_TRY(SOW_NEW(t->arena, df, t->rows * k));
     SOW_TRY(SOW_NEW(t->arena, dg, t->columns * k));
     SOW_TRY(SOW_NEW(t->arena, v, t->columns));
-    pull u = {y, (double)(t->rows * t->columns) / (double)op.m};
-    for (int64_t i = 0; i < op.m; i++) pass.z[i] = u.weight * y[i];
+    pull u = {&op, out, y, (double)(t->rows * t->columns) / (double)op.m};
+    residual(&u, 0, op.m, pass.ax, pass.z); /* at X = 0 */
     SOW_TRY(sow_operator_adjoint(&pass, pass.z));
     SOW_TRY(sow_operator_norm(&pass, v, 40, &unit));
     if (!(unit > 0)) unit = 1;
@@ -215,6 +237,7 @@ static sow_status fit(const cells *t, part p, int64_t k, int64_t steps, double *
         SOW_TRY(sow_operator_forward(&pass, out->x.f, out->x.g, k, residual, &u));
         SOW_TRY(sow_operator_times(&pass, out->x.g, k, false, df));
         SOW_TRY(sow_operator_times(&pass, out->x.f, k, true, dg));
+        move_offsets(t, &u, pass.z, out);
         descend(out->x.f, df, lr, t->rows * k, positive(t));
         descend(out->x.g, dg, lr, t->columns * k, positive(t));
         if (!isfinite(out->x.f[0]))
