@@ -96,6 +96,7 @@ typedef struct sow_ppp_config {
     int64_t sample; /* above this many rows starts compete on a part of them; -1: the larger of 8,192 and 16 a parameter
                        of a full covariance; 0: never */
     uint64_t seed;
+    bool progress;  /* tells sow_progress how many rows are settled */
 } sow_ppp_config;
 sow_ppp_config sow_ppp_defaults(void);
 

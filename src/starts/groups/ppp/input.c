@@ -14,7 +14,7 @@
 
 /* ---- CSV ---- */
 
-enum { VALUE, ID, TRUTH }; /* what a column is for */
+enum { ID = -1, TRUTH = -2, VALUE = 0 }; /* what a column is for: VALUE + i is value number i */
 
 static bool is_number(const char *cell) {
     char *end;
@@ -32,8 +32,9 @@ static sow_status find_column(const sow_table *t, const char *option, const char
         *out = number;
         return SOW_OK;
     }
-    return sow_fail(SOW_E_NOT_FOUND, "%s: --%s: no column \"%s\", and no number below %" PRId64 "%s", t->path, option,
-                    name, t->columns, t->names ? "" : " (the file has no header line)");
+    return sow_fail(strcmp(option, "model") ? SOW_E_ARGUMENT : SOW_E_FORMAT,
+                    "%s: --%s: no column \"%s\", and no number below %" PRId64 "%s", t->path, option, name, t->columns,
+                    t->names ? "" : " (the file has no header line)");
 }
 
 /* Text columns are ids: more than half of their first thousand cells are no numbers. */
@@ -52,7 +53,9 @@ static sow_status choose_columns(const sow_table *t, const ppp_input_options *o,
     for (int i = 0; o->wanted && i < t->columns; i++) use[i] = ID;
     for (int i = 0; o->wanted && o->wanted[i]; i++) {
         SOW_TRY(find_column(t, "model", o->wanted[i], &column));
-        use[column] = VALUE;
+        if (use[column] >= VALUE)
+            return sow_fail(SOW_E_FORMAT, "%s: two columns of the model are \"%s\"", t->path, o->wanted[i]);
+        use[column] = VALUE + i;
     }
     for (int i = 0; o->ids && o->ids[i]; i++) {
         SOW_TRY(find_column(t, "id", o->ids[i], &column));
@@ -62,6 +65,8 @@ static sow_status choose_columns(const sow_table *t, const ppp_input_options *o,
         SOW_TRY(find_column(t, "truth", o->truth, &column));
         use[column] = TRUTH;
     }
+    for (int64_t c = 0, next = 0; !o->wanted && c < t->columns; c++)
+        if (use[c] >= VALUE) use[c] = VALUE + (int)next++;
     return SOW_OK;
 }
 
@@ -87,7 +92,6 @@ static sow_status read_truth(sow_arena *arena, const sow_table *t, int64_t colum
 
 static sow_status copy_columns(sow_arena *arena, const sow_table *t, const int *use, int64_t values, ppp_input *out) {
     double *numbers;
-    int64_t at = 0;
     int id = 0;
     SOW_TRY(SOW_NEW_RAW(arena, numbers, t->rows * values));
     SOW_TRY(SOW_NEW(arena, out->columns, values));
@@ -96,9 +100,10 @@ static sow_status copy_columns(sow_arena *arena, const sow_table *t, const int *
     for (int64_t c = 0; c < t->columns; c++) {
         const char *name = t->names ? t->names[c] : sow_arena_format(arena, "column_%" PRId64, c);
         if (!name) return SOW_E_MEMORY;
-        if (use[c] == VALUE) {
-            for (int64_t r = 0; r < t->rows; r++) SOW_TRY(sow_table_number(t, r, c, &numbers[r * values + at]));
-            out->columns[at++] = name;
+        if (use[c] >= VALUE) {
+            double *column = numbers + (use[c] - VALUE);
+            for (int64_t r = 0; r < t->rows; r++) SOW_TRY(sow_table_number(t, r, c, &column[r * values]));
+            out->columns[use[c] - VALUE] = name;
             continue;
         }
         for (int64_t r = 0; r < t->rows; r++) out->ids[r * out->id_count + id] = sow_table_cell(t, r, c);
@@ -120,7 +125,7 @@ static sow_status read_csv(sow_arena *arena, const ppp_input_options *o, ppp_inp
     if (t.rows == 0) return sow_fail(SOW_E_FORMAT, "%s: a header line and no rows", out->path);
     SOW_TRY(SOW_NEW(arena, use, t.columns));
     SOW_TRY(choose_columns(&t, o, use));
-    for (int64_t c = 0; c < t.columns; c++) values += use[c] == VALUE;
+    for (int64_t c = 0; c < t.columns; c++) values += use[c] >= VALUE;
     out->id_count = (int)(t.columns - values);
     if (values == 0) return sow_fail(SOW_E_FORMAT, "%s: no column of numbers to group by", out->path);
     return copy_columns(arena, &t, use, values, out);

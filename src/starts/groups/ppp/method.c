@@ -175,6 +175,12 @@ static sow_status open_data(job *j) {
     SOW_TRY(ppp_input_open(call->arena, sow_text(call, "data"), &o, &j->input));
     SOW_TRY(sow_rows_of(j->input.values, &j->values));
     j->values.mapped = j->input.mapped;
+    if (sow_int(call, "k") > j->values.count)
+        return sow_fail(SOW_E_ARGUMENT, "--k %" PRId64 ": %s has %" PRId64 " rows", sow_int(call, "k"), j->input.path,
+                        j->values.count);
+    if (axes > j->values.width)
+        return sow_fail(SOW_E_ARGUMENT, "--pca %d: %s has %" PRId64 " columns of numbers", axes, j->input.path,
+                        j->values.width);
     sow_status status = ppp_view_make(&j->values, sow_text(call, "scale"), axes, call->arena, &j->view);
     if (status != SOW_OK) return sow_fail_in(status, "%s", j->input.path);
     explain_view(j);
@@ -210,8 +216,9 @@ static void warn(const job *j) {
                  "--min-leaf allow smaller ones",
                  j->input.path, p->count, p->min_leaf);
     else if (p->clusters == 1)
-        sow_warn("%s: no split stands: the rows look like one group (%s)", j->input.path,
-                 root->decision + strlen("leaf: "));
+        sow_warn("%s: no split stands: the rows look like one group (%s)%s", j->input.path,
+                 root->decision + strlen("leaf: "),
+                 isnan(root->bic_parts) ? "; a few rows far from all others hide the rest: look for outliers" : "");
     if (j->config.clusters > p->clusters)
         sow_warn("only %d of the %d clusters that were asked for: the rest would have fewer than %" PRId64
                  " rows or no core",
@@ -330,6 +337,7 @@ static sow_status report_fit(job *j) {
 static sow_status fit(job *j) {
     SOW_TRY(find_out(j, ".ppp"));
     SOW_TRY(open_data(j));
+    j->config.progress = true;
     sow_status status = sow_ppp_fit(&j->rows, &j->config, j->call->arena, &j->model);
     if (status != SOW_OK) return sow_fail_in(status, "%s", j->input.path);
     warn(j);

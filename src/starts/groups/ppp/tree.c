@@ -27,7 +27,6 @@ typedef struct growth {
     int capacity;
     int leaves;
     int32_t *leaf_of; /* [count] node whose core a row is in, -1: in none */
-    int64_t settled;
 } growth;
 
 /* ---- nodes ---- */
@@ -189,10 +188,10 @@ static int choose(const growth *g, bool forced) {
 
 static void report_progress(growth *g) {
     int64_t open = 0;
+    if (!g->config->progress) return;
     for (int i = 0; i < g->out->node_count; i++)
         if (g->waiting[i].open && g->waiting[i].trial.accepted) open += g->waiting[i].count;
-    g->settled = g->rows->count - open;
-    sow_progress("rows settled", g->settled, g->rows->count);
+    sow_progress("rows settled", g->rows->count - open, g->rows->count);
 }
 
 static sow_status grow(growth *g, int root) {
