@@ -226,9 +226,10 @@ check-sanitize: ## unit tests under the address and undefined-behaviour sanitize
 	@$(RUN_TESTS) -s $(BUILD)/sanitize.total $(patsubst $(BUILD)/%,$(BUILD)/sanitize-address-undefined/%,$(call PICK,$(UNIT_PROGRAMS)))
 
 KILLS ?= 200
-kills: ## runs killed at KILLS=200 random moments (make check: at 20), in ten minutes
+kills: ## races killed at KILLS=200 random moments and at every write (make check: at 20 and a third), in ten minutes
 	+@$(SUB) all $(BUILD)/tests/unit/run/test_kills
-	@SOW_KILLS=$(KILLS) TEST_SECONDS=3600 $(RUN_TESTS) $(BUILD)/tests/unit/run/test_kills
+	+@$(SUB) FAULTS=1 fault-programs
+	@SOW_KILLS=$(KILLS) TEST_SECONDS=3600 $(RUN_TESTS) $(BUILD)/tests/unit/run/test_kills $(FAULTY)/tests/faults/test_kill_race
 
 # OpenMP's barriers are invisible to this sanitizer: one OpenMP thread, and only what uses pthreads.
 THREAD_TESTS = $(patsubst $(BUILD)/%,$(BUILD)/sanitize-thread/%,$(foreach test,$(UNIT_PROGRAMS),$(if $(filter test_thread_%,$(notdir $(test))),$(test))))

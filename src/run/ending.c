@@ -198,7 +198,9 @@ sow_status sow_loop_end_cell(sow_loop *l, sow_slot *slot) {
     sow_status refused = SOW_OK;
     SOW_TRY(sow_slot_conclude(slot, &code));
     sow_ending ending = {SOW_CELL_DONE, "done", code, NULL, slot->reader.steps, sow_seconds() - slot->started};
-    if (l->cells[cell].unwanted) { /* however it ended: another order would have stopped it */
+    /* However it ended: another order would have stopped an unwanted one, and after a failure to write, records of
+     * this one may be lost. */
+    if (l->cells[cell].unwanted || (l->error != SOW_OK && l->error != SOW_E_INTERRUPTED)) {
         ending.state = SOW_CELL_STOPPED;
         ending.outcome = sow_end_name(SOW_END_STOPPED);
         return end_in_store(l, cell, &ending);

@@ -1,6 +1,7 @@
 /* Rank 0's view of the others: gives them cells and hears what becomes of these (PROVE.md, section 4). */
 #include "run/ranks.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,12 +41,10 @@ static void *say_alive(void *nothing) {
     pthread_mutex_lock(&ranks.lock);
     while (!ranks.ending) {
         struct timespec until;
-        double wait = sow_rank_patience() / 12;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += (time_t)wait;
-        until.tv_nsec += (long)((wait - (double)(time_t)wait) * 1e9);
-        if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
-        pthread_cond_timedwait(&ranks.wake, &ranks.lock, &until);
+        double at = sow_seconds() + sow_rank_patience() / 12;
+        until.tv_sec = (time_t)at;
+        until.tv_nsec = (long)((at - floor(at)) * 1e9);
+        pthread_cond_clockwait(&ranks.wake, &ranks.lock, CLOCK_MONOTONIC, &until);
         for (int r = 1; r < ranks.count && !ranks.ending; r++) ranks.link->send(r, &ping, 1);
     }
     pthread_mutex_unlock(&ranks.lock);

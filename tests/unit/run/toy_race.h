@@ -30,12 +30,13 @@ static inline sow_status toy_command(void *user, sow_arena *arena, const sow_cel
                           : arm == 3 && seed == 1 ? "exit 7"
                           : arm == 0 && seed == 4 ? "test -e tried || { touch tried; exit 8; }"
                                                   : ":";
+    const char *pause = getenv("TOY_HASTE") ? "true" : "sleep";
     (void)user;
-    *command = sow_arena_format(
-        arena,
-        "cd '%s'; echo '{\"step\":1,\"acc\":0.1}'; %s; sleep 0.0%d; for i in 2 3 4 5 6 7; do echo "
-        "\"{\\\"step\\\":$i,\\\"acc\\\":0.%d$i,\\\"loss\\\":$i.5}\"; done",
-        cell->folder, special, (seed * 7 + arm * 5) % 9 + 1, level[arm] + (seed * 37 + arm * 11) % 40);
+    *command = sow_arena_format(arena,
+                                "cd '%s'; echo '{\"step\":1,\"acc\":0.1}'; %s; %s 0.0%d; for i in 2 3 4 5 6 7; do echo "
+                                "\"{\\\"step\\\":$i,\\\"acc\\\":0.%d$i,\\\"loss\\\":$i.5}\"; done",
+                                cell->folder, special, pause, (seed * 7 + arm * 5) % 9 + 1,
+                                level[arm] + (seed * 37 + arm * 11) % 40);
     return *command ? SOW_OK : SOW_E_MEMORY;
 }
 
@@ -186,7 +187,7 @@ static inline bool can_run_ranks(void) {
     return access(path, R_OK) == 0;
 }
 
-/* Starts this program as `work FOLDER SLOTS` in a process group of its own; ranks 0: without mpirun. */
+/* Starts this program (TOY_HASTE in the environment: trainers that do not pause) as `work FOLDER SLOTS` in a process group of its own; ranks 0: without mpirun. */
 static inline pid_t start_race(int ranks, const char *options, int slots, const char *folder) {
     char command[2000], self[1000], launcher[300] = "";
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
