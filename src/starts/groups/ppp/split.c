@@ -5,6 +5,7 @@
 
 #include "starts/groups/ppp/ppp.h"
 
+static const double cut_share = 0.05; /* of the rows that a split in two may leave outside of its cores unasked */
 static const double anderson_limit = 1.8692; /* A*^2 at level 0.0001, as in G-means (Hamerly and Elkan 2003) */
 
 sow_ppp_config sow_ppp_defaults(void) {
@@ -222,16 +223,17 @@ static sow_status try_parts(trial *t, int parts, double bic_one, sow_arena *scra
 
 /* ---- several parts at once ---- */
 
-/* The best accepted split in first .. most parts on `node`'s rows; `t` keeps its k-means and mixture. */
-static sow_status try_range(const ppp_node_rows *node, const sow_ppp_config *config, double bic_one, int first,
+/* The best accepted split in 3 .. most parts on `node`'s rows, by BIC or by the size of its core; `t` keeps its k-means and mixture. */
+static sow_status try_range(const ppp_node_rows *node, const sow_ppp_config *config, double bic_one, bool by_core,
                             int most, sow_arena *arena, trial *best_trial, ppp_trial *best) {
     ppp_trial now;
     SOW_TRY(SOW_NEW_RAW(arena, now.part, node->rows.count));
-    for (int parts = first; parts <= most && parts * node->min_leaf <= node->rows.count; parts++) {
+    for (int parts = 3; parts <= most && parts * node->min_leaf <= node->rows.count; parts++) {
         sow_mark mark = sow_arena_mark(arena);
         trial t = {.node = node, .config = config};
         SOW_TRY(try_parts(&t, parts, bic_one, arena, &now));
-        if (!now.accepted || (best->accepted && now.bic >= best->bic)) {
+        bool better = by_core ? now.core > best->core : now.bic < best->bic;
+        if (!now.accepted || (best->accepted && !better)) {
             sow_arena_release(arena, mark);
             continue;
         }
@@ -244,8 +246,8 @@ static sow_status try_range(const ppp_node_rows *node, const sow_ppp_config *con
 }
 
 /* Splits in many are dear: above twice the sample they are tried on so many rows, and the best one on all. */
-static sow_status try_flat(const ppp_node_rows *node, const sow_ppp_config *config, double bic_one, int first, int most,
-                           sow_arena *arena, ppp_trial *out) {
+static sow_status try_flat(const ppp_node_rows *node, const sow_ppp_config *config, double bic_one, bool by_core,
+                           int most, sow_arena *arena, ppp_trial *out) {
     ppp_node_rows sample = *node;
     trial found = {0}, again = {.node = node, .config = config};
     ppp_trial best = {.accepted = false};
@@ -258,7 +260,7 @@ static sow_status try_flat(const ppp_node_rows *node, const sow_ppp_config *conf
         SOW_TRY(ppp_one_gaussian(&sample, config, &bic_sample, &unused));
     }
     SOW_TRY(SOW_NEW_RAW(arena, best.part, sample.rows.count));
-    SOW_TRY(try_range(&sample, config, bic_sample, first, most, arena, &found, &best));
+    SOW_TRY(try_range(&sample, config, bic_sample, by_core, most, arena, &found, &best));
     if (!best.accepted) return SOW_OK;
     if (!sampled) {
         int32_t *part = out->part;
@@ -286,15 +288,19 @@ sow_status ppp_try(const ppp_node_rows *node, const sow_ppp_config *config, doub
     SOW_TRY(sow_arena_new(&scratch));
     trial t = {.node = node, .config = config};
     sow_status status = try_parts(&t, 2, bic_one, scratch, out);
-    bool wider = config->only_flat || !out->accepted;
+    /* A split that cuts through groups leaves them outside of the cores: more parts may leave fewer. */
+    bool cuts = out->accepted && !config->only_flat && (double)out->core < (1 - cut_share) * (double)node->rows.count;
+    bool wider = config->only_flat || !out->accepted || cuts;
     if (status == SOW_OK && wider && most > 2 && node->rows.count >= 3 * node->min_leaf) {
         sow_arena_free(scratch);
         SOW_TRY(sow_arena_new(&scratch));
         ppp_trial many = *out;
         status = SOW_NEW_RAW(scratch, many.part, node->rows.count);
         many.accepted = false;
-        if (status == SOW_OK) status = try_flat(node, config, bic_one, 3, most, scratch, &many);
-        if (status == SOW_OK && many.accepted && (!out->accepted || many.bic < out->bic)) {
+        if (status == SOW_OK) status = try_flat(node, config, bic_one, cuts, most, scratch, &many);
+        bool better = cuts ? (double)(many.core - out->core) > cut_share * (double)node->rows.count
+                           : !out->accepted || many.bic < out->bic;
+        if (status == SOW_OK && many.accepted && better) {
             memcpy(out->part, many.part, (size_t)node->rows.count * sizeof *many.part);
             many.part = out->part;
             *out = many;
