@@ -51,6 +51,7 @@ sow_status plan_read_at(const fields *f, const char *key, int64_t steps, sow_met
     if (at == AT_COUNT || plain != (rest == NULL) || (rest && !*rest))
         return fields_wrong(f, key, value, "last, best, step:K, mean:F, argbest:NAME, step-of-best:NAME or reach:V");
     metric->at = (sow_score_at)at;
+    metric->number = 0, metric->other = NULL; /* a clause begins as the plan's metric */
     metric->minimise = metric->falling || at == SOW_AT_REACH;
     if (plain) return SOW_OK;
     if (at == SOW_AT_ARGBEST || at == SOW_AT_STEP_OF_BEST) return read_other(f, rest, metric);

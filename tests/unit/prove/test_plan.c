@@ -176,6 +176,16 @@ static void clauses_are_read(void **state) {
     REFUSED(PLAN(",\"criterion\":[{\"arm\":\"z\",\"stat\":\"p\"}]"), "criterion[0].arm: found \"z\"");
 }
 
+static void a_clause_with_its_own_at_forgets_that_of_the_plan(void **state) {
+    sow_plan *p = parse(
+        HEAD ARMS "\"metric\":{\"name\":\"acc\",\"direction\":\"max\",\"at\":\"argbest:val_loss\"},"
+                  "\"criterion\":[{\"arm\":\"b\",\"at\":\"reach:0.5\",\"stat\":\"p\",\"op\":\"<=\",\"value\":0.05}]}");
+    assert_string_equal(p->metric.other, "val_loss");
+    assert_true(p->metric.other_falling);
+    assert_null(p->clauses[0].metric.other);
+    assert_string_equal(p->clauses[0].clause.metric, "acc at reach:0.5");
+}
+
 /* ---- scores ---- */
 
 /* By metric, then step: accuracies .2 .9 .7 at 0, 10, 20; losses 2, 1, .5. */
@@ -232,6 +242,7 @@ int main(void) {
         cmocka_unit_test(the_identity_leaves_out_name_workers_and_limits),
         cmocka_unit_test(a_start_file_is_part_of_the_identity),
         cmocka_unit_test(clauses_are_read),
+        cmocka_unit_test(a_clause_with_its_own_at_forgets_that_of_the_plan),
         cmocka_unit_test(a_curve_is_scored_as_asked),
         cmocka_unit_test(a_metric_that_was_never_printed_is_told),
     };
