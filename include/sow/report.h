@@ -89,8 +89,11 @@ sow_status sow_page_text(sow_page *page, const char *text);
 sow_status sow_page_table(sow_page *page, const char *caption, const json_t *rows);
 /* A plot, its sentence, and its numbers in a folded table (long series as first, last, least and largest). The drawing
  * is SVG; where the page has a script, Vega draws it again with values under the pointer, names to pick and a zoom.
- * Lines and bands of more than 200 points are thinned evenly, those of plots with very many lines further. */
+ * Lines and bands of more than 200 points are thinned evenly, those of plots with very many lines further. Errors as
+ * sow_plot_svg; the page is then as it was before. */
 sow_status sow_page_plot(sow_page *page, const sow_plot *plot);
+/* The same, but a plot that cannot be drawn (SOW_E_RANGE) leaves a line that says why. */
+sow_status sow_page_plot_or_say(sow_page *page, const sow_plot *plot);
 /* Pictures side by side (SVG, PNG or JPEG files of at most 32 MB), each with a caption that is its text too. */
 sow_status sow_page_images(sow_page *page, const char *const *paths, const char *const *captions, int count);
 /* No script in this page: plots stay as they are drawn. */

@@ -214,8 +214,9 @@ static sow_status make_page(report *r) {
     SOW_TRY(sow_check_output(r->call, path));
     SOW_TRY(sow_page_new(arena, title, &page));
     if (sow_flag(r->call, "static")) sow_page_static(page);
-    if (r->race) SOW_TRY(sow_outcome_page(arena, r->race, r->folder, page));
-    else SOW_TRY(report_study_page(arena, r->study, r->folder, page));
+    sow_status status = r->race ? sow_outcome_page(arena, r->race, r->folder, page)
+                                : report_study_page(arena, r->study, r->folder, page);
+    if (status) return sow_fail_in(status, "%s", r->folder);
     SOW_TRY(sow_page_write(page, path));
     return sow_wrote(r->call, path);
 }

@@ -51,7 +51,7 @@ static sow_status plot_clauses(sow_arena *arena, const json_t *clauses, const ch
         .y = {.categories = says, .category_count = n},
         .series = series,
         .count = 3};
-    return plot.title && plot.says ? sow_page_plot(page, &plot) : SOW_E_MEMORY;
+    return plot.title && plot.says ? sow_page_plot_or_say(page, &plot) : SOW_E_MEMORY;
 }
 
 static bool seen_before(const json_t *rows, size_t i, const char *key) {
@@ -91,7 +91,7 @@ static sow_status plot_metric(sow_arena *arena, const json_t *arms, const char *
                            .y = {.categories = names, .category_count = n},
                            .series = series,
                            .count = 2};
-    return plot.says ? sow_page_plot(page, &plot) : SOW_E_MEMORY;
+    return plot.says ? sow_page_plot_or_say(page, &plot) : SOW_E_MEMORY;
 }
 
 static sow_status add_metrics(sow_arena *arena, const json_t *arms, sow_page *page) {

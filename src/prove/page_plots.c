@@ -28,7 +28,7 @@ static sow_status finish(drawing *d, sow_page *page, sow_plot plot) {
     if (!plot.title || !plot.says) return SOW_E_MEMORY;
     plot.series = d->series;
     plot.count = d->count;
-    return sow_page_plot(page, &plot);
+    return sow_page_plot_or_say(page, &plot);
 }
 
 static double score(const sow_outcome *o, int arm, int seed) {

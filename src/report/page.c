@@ -190,6 +190,13 @@ sow_status sow_page_plot(sow_page *page, const sow_plot *plot) {
     return w->failed ? SOW_E_MEMORY : SOW_OK;
 }
 
+sow_status sow_page_plot_or_say(sow_page *page, const sow_plot *plot) {
+    sow_status status = sow_page_plot(page, plot);
+    if (status != SOW_E_RANGE) return status;
+    char *line = sow_arena_format(page->arena, "Not drawn: %s.", sow_message());
+    return line ? sow_page_text(page, line) : SOW_E_MEMORY;
+}
+
 /* ---- pictures ---- */
 
 static sow_status put_base64(writing *w, const void *data, size_t size) {

@@ -134,6 +134,19 @@ static void long_lines_are_thinned_and_keep_their_ends(void **state) {
     assert_non_null(strstr(text, "the numbers, a row a line (2 rows)"));
 }
 
+static void a_plot_that_cannot_be_drawn_leaves_a_line(void **state) {
+    const double huge[] = {1e305, 1, 2};
+    const sow_series series = {.name = "s", .drawing = SOW_DRAW_LINE, .x = x, .y = huge, .count = 3};
+    const sow_plot plot = {.title = "Loss", .says = "It explodes.", .series = &series, .count = 1};
+    sow_page *page;
+    OK(sow_page_new(arena, "p", &page));
+    FAILS(sow_page_plot(page, &plot), SOW_E_RANGE, "too large to draw");
+    OK(sow_page_plot_or_say(page, &plot));
+    const char *text = written(page);
+    assert_null(strstr(text, "<figure"));
+    assert_non_null(strstr(text, "<p>Not drawn: plot &#39;Loss&#39;: 1e+305 is too large to draw.</p>"));
+}
+
 static void long_tables_are_folded(void **state) {
     json_t *rows = json_array();
     sow_page *page;
@@ -173,6 +186,7 @@ int main(void) {
         cmocka_unit_test(the_policy_allows_this_script_only),
         cmocka_unit_test(nothing_from_outside_breaks_out),
         cmocka_unit_test(long_lines_are_thinned_and_keep_their_ends),
+        cmocka_unit_test(a_plot_that_cannot_be_drawn_leaves_a_line),
         cmocka_unit_test(long_tables_are_folded),
         cmocka_unit_test(pictures_stand_inside_the_page),
         cmocka_unit_test(the_same_page_has_the_same_bytes),
