@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -34,7 +35,20 @@ void cli_tune_barriers(const sow_call *call, char **argv) {
     if (!computes || call->help || call->threads == 1) return;
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
     if (call->threads == 0 && sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
-    if (setenv("GOMP_SPINCOUNT", "3000", 1) == 0) execv("/proc/self/exe", argv);
+    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0)
+        execv("/proc/self/exe", argv);
+}
+
+/* OpenBLAS starts a worker for every further core as soon as it is loaded. Where memory is limited (ulimit -v, a
+ * trainer's limit) such a worker may ask for its buffer for ever, and the program then never ends. Nothing here needs
+ * them: this starts the program again without, once. */
+static void do_without_blas_workers(char **argv) {
+    const char *workers = getenv("OPENBLAS_NUM_THREADS");
+    struct rlimit space, data;
+    if (workers && !strcmp(workers, "1")) return;
+    if (getrlimit(RLIMIT_AS, &space) || getrlimit(RLIMIT_DATA, &data)) return;
+    if (space.rlim_cur == RLIM_INFINITY && data.rlim_cur == RLIM_INFINITY) return;
+    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) == 0) execv("/proc/self/exe", argv);
 }
 
 static int exit_status_of(sow_status status) {
@@ -167,6 +181,7 @@ static int run_main(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    do_without_blas_workers(argv);
     if (sow_is_worker_rank()) return serve_rank();
     int exit_status = run_main(argc, argv);
     sow_rank_end(exit_status);

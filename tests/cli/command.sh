@@ -57,3 +57,11 @@ expect_output '^resnet20 ' 'list --arch all shows the architectures' "$SOW" list
 "$SOW" list --json >/dev/full 2>"$err"
 status=$?
 if [ $status -eq 1 ] && grep -q 'standard output' "$err"; then pass 'a full disk behind stdout is reported'; else fail 'a full disk behind stdout is reported' "exit status $status"; fi
+
+# A worker of OpenBLAS that gets no memory asks for ever, and the program would wait for it at its end.
+hung=
+for kilobytes in 160000 170000 180000 190000 200000 220000 250000 300000 400000; do
+    (ulimit -v $kilobytes; unset OPENBLAS_NUM_THREADS; timeout -k 1 60 "$SOW" list) >"$out" 2>"$err"
+    case $? in 124 | 137) hung="$hung $kilobytes" ;; esac
+done
+if [ -z "$hung" ]; then pass 'short memory never makes the command hang'; else fail 'short memory never makes the command hang' "KiB:$hung"; fi
