@@ -49,11 +49,15 @@ void factors_normal(uint64_t seed, const char *name, double *out, int64_t n, dou
 
 /* ---- factors ---- */
 
-sow_status factors_new(sow_arena *arena, const sow_operator *op, int64_t k, sow_factors *out) {
+sow_status factors_check_rank(const sow_operator *op, int64_t k) {
     int64_t most = op->n1 < op->n2 ? op->n1 : op->n2;
-    if (k < 1 || k > most)
-        return sow_fail(SOW_E_SHAPE, "rank %lld, expected 1 to %lld for matrices of %lld x %lld", (long long)k,
-                        (long long)most, (long long)op->n1, (long long)op->n2);
+    if (k >= 0 && k <= most) return SOW_OK;
+    return sow_fail(SOW_E_SHAPE, "rank %lld, expected 1 to %lld for matrices of %lld x %lld", (long long)k,
+                    (long long)most, (long long)op->n1, (long long)op->n2);
+}
+
+sow_status factors_new(sow_arena *arena, const sow_operator *op, int64_t k, sow_factors *out) {
+    SOW_TRY(factors_check_rank(op, k > 0 ? k : -1));
     *out = (sow_factors){.n1 = op->n1, .n2 = op->n2, .k = k, .symmetric = op->symmetric};
     SOW_TRY(SOW_NEW(arena, out->f, op->n1 * k));
     out->g = out->f;

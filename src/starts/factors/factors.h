@@ -11,6 +11,8 @@
 double factors_median(double *values, int64_t n);
 double factors_norm(const double *v, int64_t n);
 sow_status factors_require_finite(const double *y, int64_t n);
+/* SOW_E_SHAPE unless k is in 1..min(n1, n2), or 0. */
+sow_status factors_check_rank(const sow_operator *op, int64_t k);
 /* Zeroed factors in the arena. SOW_E_SHAPE: k is not in 1..min(n1, n2). */
 sow_status factors_new(sow_arena *arena, const sow_operator *op, int64_t k, sow_factors *out);
 sow_status factors_copy(const sow_factors *from, sow_factors *to);
@@ -72,6 +74,9 @@ sow_status factors_read(sow_arena *arena, const char *path, sow_tensor *out);
 /* FOLDER/trace.csv, factors.safetensors (with passport), recovered.npy, residuals.csv and the result's "files". */
 sow_status factors_write(sow_call *call, const factors_problem *problem, const sow_factors *x, const double *singular,
                          const double *residual, double spread, const sow_factors_row *rows, int64_t row_count);
+/* Plots as SVG, and report.html with these pictures (PNG files) and plots. */
+sow_status factors_report(sow_call *call, const sow_factors *x, const sow_factors_row *rows, int64_t count,
+                          const char *const *images, const char *const *captions, int image_count);
 sow_status factors_set(sow_call *call, const char *key, json_t *value);
 sow_status factors_set_real(sow_call *call, const char *key, double value); /* null where not finite */
 /* Makes the output folder, refusing an existing one without --force. */

@@ -178,11 +178,12 @@ static sow_status fit(sow_call *call, factors_problem *p) {
     if (p->op.symmetric && p->op.n1 != p->op.n2)
         return sow_fail(SOW_E_SHAPE, "--symmetric: the matrix is %lld x %lld, not square", (long long)p->op.n1,
                         (long long)p->op.n2);
+    SOW_TRY(factors_check_rank(&p->op, config.rank));
     SOW_TRY(factors_begin(call));
     SOW_TRY(sow_matrix_gd(&p->op, p->y, &config, call->arena, &result));
     SOW_TRY(report(call, p, &config, &result, &spread));
     SOW_TRY(factors_write(call, p, &result.x, result.singular, result.residual, spread, result.rows, result.row_count));
-    return SOW_OK;
+    return factors_report(call, &result.x, result.rows, result.row_count, NULL, NULL, 0);
 }
 
 static sow_status run_fit(sow_call *call) {

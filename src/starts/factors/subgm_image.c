@@ -49,20 +49,19 @@ sow_status subgm_open_image(sow_call *call, subgm_picture *picture, factors_prob
 /* ---- pictures of the result ---- */
 
 static sow_status write_picture(sow_call *call, const subgm_picture *t, const char *name, const double *values,
-                                double gain) {
+                                const char **path) {
     sow_tensor pixels;
     int64_t plane = t->height * t->width;
-    const char *path = sow_path_join(call->arena, sow_text(call, "out"), name);
-    if (!path) return SOW_E_MEMORY;
+    if (!(*path = sow_path_join(call->arena, sow_text(call, "out"), name))) return SOW_E_MEMORY;
     SOW_TRY(sow_tensor_new(call->arena, SOW_U8, 3, (int64_t[]){t->channels, t->height, t->width}, &pixels));
     uint8_t *out = pixels.data;
     for (int64_t c = 0; c < t->channels; c++)
         for (int64_t i = 0; i < plane; i++) {
-            double v = gain * values[i / t->width * t->channels * t->width + c * t->width + i % t->width];
+            double v = values[i / t->width * t->channels * t->width + c * t->width + i % t->width];
             out[c * plane + i] = (uint8_t)lround(255 * fmin(1, fmax(0, v)));
         }
-    SOW_TRY(sow_image_write(path, pixels));
-    return sow_wrote(call, path);
+    SOW_TRY(sow_image_write(*path, pixels));
+    return sow_wrote(call, *path);
 }
 
 /* 3 x 3 median within each channel, edges repeated: what one would try first. */
@@ -113,8 +112,11 @@ sow_status subgm_write_image(sow_call *call, const subgm_picture *t, const facto
     SOW_TRY(SOW_NEW(call->arena, work, n));
     for (int64_t i = 0; i < n; i++) recovered[i] = p->y[i] + r->residual[i];
     if (p->truth) SOW_TRY(compare(call, t, p->y, recovered, work));
-    SOW_TRY(write_picture(call, t, p->truth ? "corrupted.png" : "before.png", p->y, 1));
-    SOW_TRY(write_picture(call, t, "recovered.png", recovered, 1));
+    static const char *const captions[] = {"before", "recovered", "outliers: |residual|"};
+    const char *paths[3];
+    SOW_TRY(write_picture(call, t, p->truth ? "corrupted.png" : "before.png", p->y, &paths[0]));
+    SOW_TRY(write_picture(call, t, "recovered.png", recovered, &paths[1]));
     for (int64_t i = 0; i < n; i++) work[i] = fabs(r->residual[i]);
-    return write_picture(call, t, "outliers.png", work, 1);
+    SOW_TRY(write_picture(call, t, "outliers.png", work, &paths[2]));
+    return factors_report(call, &r->x, r->rows, r->row_count, paths, captions, 3);
 }

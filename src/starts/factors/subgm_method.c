@@ -155,13 +155,14 @@ static sow_status fit(sow_call *call, factors_problem *p, const subgm_picture *p
     subgm_config(call, &config);
     config.truth = p->truth;
     SOW_TRY(choose_kind(call, &p->op));
+    SOW_TRY(factors_check_rank(&p->op, config.rank));
     SOW_TRY(factors_begin(call));
     SOW_TRY(sow_subgm(&p->op, p->y, &config, call->arena, &result));
     SOW_TRY(subgm_report(call, p, &config, &result));
-    SOW_TRY(factors_write(call, p, &result.x, result.singular, result.residual, result.spread, result.rows,
-                          result.row_count));
-    if (picture) SOW_TRY(subgm_write_image(call, picture, p, &result));
-    return SOW_OK;
+    SOW_TRY(factors_write(call, p, &result.x, result.singular, picture ? NULL : result.residual, result.spread,
+                          result.rows, result.row_count));
+    if (picture) return subgm_write_image(call, picture, p, &result);
+    return factors_report(call, &result.x, result.rows, result.row_count, NULL, NULL, 0);
 }
 
 static sow_status run(sow_call *call) {
@@ -170,7 +171,7 @@ static sow_status run(sow_call *call) {
     bool image = sow_text(call, "image") != NULL;
     if (image && sow_text(call, "y"))
         return sow_fail(SOW_E_ARGUMENT, "--image and a file of measurements exclude each other");
-    if (!image && sow_given(call, "corrupt")) return sow_fail(SOW_E_ARGUMENT, "--corrupt belongs to --image");
+    if (!image && sow_real(call, "corrupt") > 0) return sow_fail(SOW_E_ARGUMENT, "--corrupt belongs to --image");
     SOW_TRY(sow_check_output(call, sow_text(call, "out")));
     SOW_TRY(image ? subgm_open_image(call, &picture, &p) : factors_open(call, &p));
     sow_status status = fit(call, &p, image ? &picture : NULL);
