@@ -78,6 +78,30 @@ expect_true 'bars are drawn' [ "$(marks rect)" = 1 ]
 # two arms: the interval and its ends; zero
 expect_true 'intervals are drawn' [ "$(marks rule)" = 7 ]
 expect_true 'keyboards reach plots and pickers' [ "$(grep -o '<select' dom.html | wc -l)" = 5 ]
+# A copy that may run a script which presses keys and picks a name: labels of the axis before, enlarged, and back.
+{
+    sed -e 's/<meta http-equiv="Content-Security-Policy"[^>]*>//' -e '/^<\/body>/d' -e '/^<\/html>/d' report.html
+    cat <<'END'
+<script>
+var figure = [...document.querySelectorAll("figure[data-plot]")].find(f => f.querySelector("h3").textContent === "acc while training"), log = [];
+var note = () => log.push([...figure.querySelectorAll(".live .role-axis-label text")].map(t => t.textContent).join());
+var press = key => figure.querySelector(".live").dispatchEvent(new KeyboardEvent("keydown", {key: key}));
+var steps = [note, () => press("+"), note, () => press("0"), note, () => {
+    var select = figure.querySelector("select");
+    select.value = "2";
+    select.dispatchEvent(new Event("change"));
+}, () => {
+    var clear = [...figure.querySelectorAll(".live .mark-line path")].filter(p => (p.getAttribute("opacity") || p.style.opacity) === "1").length;
+    document.documentElement.dataset.log = [log[0] !== log[1], log[0].length && log[0].split(",").sort().join() === log[2].split(",").sort().join(), clear].join();
+}];
+setInterval(() => { if (document.documentElement.dataset.drawn && steps.length) steps.shift()(); }, 200);
+</script></body></html>
+END
+} >touched.html
+run timeout 120 "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$TMPDIR/browser" --dump-dom --virtual-time-budget=60000 \
+    "file://$TMPDIR/touched.html"
+cp "$out" touched.dom
+expect_true 'keys enlarge a plot and bring it back, and a picked name stands out' grep -q '<html[^>]* data-log="true,true,1"' touched.dom
 shots=$(dirname "$SOW")
 run browse --window-size=1000,4600 --screenshot="$shots/report.png"
 expect_file 'a picture of it is kept' "$shots/report.png"
