@@ -24,6 +24,7 @@ typedef enum sow_gguf_type {
 
 /* "Q4_K"; NULL for a type that is not read. Values and bytes of a block of it (1 and 2 for F16 ...). */
 const char *sow_gguf_type_name(sow_gguf_type type);
+/* How a type is stored. */
 void sow_gguf_block(sow_gguf_type type, int64_t *values, int64_t *bytes);
 
 /* count values (whole blocks) as floats. Cost: one pass. */
@@ -34,7 +35,8 @@ typedef struct sow_gguf sow_gguf;
 /* Maps a file and checks its directory whole before anything is used: counts, lengths, types, alignment, offsets without
  * overlap, duplicates. SOW_E_FORMAT names the key or tensor, what was found and what was expected. */
 sow_status sow_gguf_open(const char *path, sow_gguf **out);
-void sow_gguf_close(sow_gguf *file); /* NULL is allowed */
+/* Unmaps; NULL is allowed. */
+void sow_gguf_close(sow_gguf *file);
 
 /* Text in the map: not ended by a zero byte. */
 typedef struct sow_span {
@@ -45,12 +47,15 @@ typedef struct sow_span {
 /* Metadata by key. The three getters give false (and leave *out) where the key is absent; a value of another kind is
  * SOW_E_FORMAT in *status. Integers of all widths and bools are one kind, floats another (integers fit there too). */
 bool sow_gguf_integer(const sow_gguf *file, const char *key, int64_t *out, sow_status *status);
+/* A float, or an integer as one. */
 bool sow_gguf_real(const sow_gguf *file, const char *key, double *out, sow_status *status);
+/* A text, in the map. */
 bool sow_gguf_text(const sow_gguf *file, const char *key, sow_span *out, sow_status *status);
 /* Length of an array, -1: absent or no array. */
 int64_t sow_gguf_length(const sow_gguf *file, const char *key);
 /* All items of an array of texts, or of numbers, in the arena. SOW_E_NOT_FOUND, SOW_E_FORMAT. */
 sow_status sow_gguf_texts(const sow_gguf *file, sow_arena *arena, const char *key, sow_span **out, int64_t *count);
+/* The same for numbers. */
 sow_status sow_gguf_numbers(const sow_gguf *file, sow_arena *arena, const char *key, double **out, int64_t *count);
 
 typedef struct sow_gguf_tensor {
@@ -62,9 +67,12 @@ typedef struct sow_gguf_tensor {
     const void *data;
     size_t bytes;
 } sow_gguf_tensor;
+/* Number of tensors. */
 int64_t sow_gguf_count(const sow_gguf *file);
+/* In the file's order; the index is trusted. */
 const sow_gguf_tensor *sow_gguf_at(const sow_gguf *file, int64_t index);
-const sow_gguf_tensor *sow_gguf_find(const sow_gguf *file, const char *name); /* NULL: absent */
+/* By name; NULL: absent. Cost: log n. */
+const sow_gguf_tensor *sow_gguf_find(const sow_gguf *file, const char *name);
 
 #ifdef __cplusplus
 }

@@ -14,7 +14,8 @@ typedef struct sow_tokenizer sow_tokenizer;
 /* Opens a tokenizer.json, a GGUF file, or a folder with either. Parts that are not known are refused by name
  * (SOW_E_UNSUPPORTED); ids, merges and sizes are checked (SOW_E_FORMAT). Limits: 256 MiB, 4 million tokens of 64 KiB. */
 sow_status sow_tokenizer_open(const char *path, sow_tokenizer **out);
-void sow_tokenizer_free(sow_tokenizer *tokenizer); /* NULL is allowed */
+/* NULL is allowed. */
+void sow_tokenizer_free(sow_tokenizer *tokenizer);
 
 enum {
     SOW_ENCODE_SPECIAL = 1, /* add what the post-processor adds: [CLS], <s> .. */
@@ -41,6 +42,7 @@ int64_t sow_tokenizer_size(const sow_tokenizer *tokenizer);
 int32_t sow_token_id(const sow_tokenizer *tokenizer, const char *token, size_t size);
 /* A token's bytes (byte-level ones as raw bytes); text NULL: no such id. */
 sow_span sow_token_text(const sow_tokenizer *tokenizer, int32_t id);
+/* Whether decoding may leave it out: [CLS], <|im_end|> .. */
 bool sow_token_is_special(const sow_tokenizer *tokenizer, int32_t id);
 
 #ifdef __cplusplus

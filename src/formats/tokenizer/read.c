@@ -45,45 +45,53 @@ sow_status tok_base64(sow_arena *arena, const char *text, uint8_t **bytes, int64
 
 /* ---- patterns ---- */
 
-/* PCRE2's \s has U+180E, which the reference's has not. */
-static void write_spaces(const char *pattern, char *out) {
-    static const char inside[] =
+/* PCRE2's \s has U+180E, which the reference's has not: written out, within a class without its brackets. */
+static sow_status write_spaces(const char *pattern, tok_text *out) {
+    static const char spaces[] =
         "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
     bool in_class = false;
     for (; *pattern; pattern++) {
-        if (*pattern == '\\' && (pattern[1] == 's' || (pattern[1] == 'S' && !in_class))) {
-            bool not = pattern[1] == 'S';
-            out += sprintf(out, in_class ? "%s" : not ? "[^%s]" : "[%s]", inside);
+        bool space = pattern[0] == '\\' && pattern[1] == 's',
+             other = pattern[0] == '\\' && pattern[1] == 'S' && !in_class;
+        if (space || other) {
+            if (!in_class) SOW_TRY(tok_put_bytes(out, other ? "[^" : "[", other ? 2 : 1, 0, 0));
+            SOW_TRY(tok_put_bytes(out, spaces, (int64_t)sizeof spaces - 1, 0, 0));
+            if (!in_class) SOW_TRY(tok_put_bytes(out, "]", 1, 0, 0));
             pattern++;
             continue;
         }
-        if (*pattern == '\\' && pattern[1]) *out++ = *pattern++;
+        if (*pattern == '\\' && pattern[1]) SOW_TRY(tok_put_bytes(out, pattern++, 1, 0, 0));
         else if (*pattern == '[' && !in_class) in_class = true;
         else if (*pattern == ']') in_class = false;
-        *out++ = *pattern;
+        SOW_TRY(tok_put_bytes(out, pattern, 1, 0, 0));
     }
-    *out = 0;
+    return tok_put_bytes(out, "", 1, 0, 0);
 }
 
-sow_status tok_compile(const char *pattern, tok_step *s) {
-    enum { PATTERN_MAX = 16384 };
+static sow_status compile(const char *pattern, const char *text, tok_step *s) {
     static const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK;
-    if (strlen(pattern) > PATTERN_MAX)
-        return sow_fail(SOW_E_RANGE, "a pattern has %zu bytes, expected at most %d", strlen(pattern), PATTERN_MAX);
-    char *text = sow_reallocate(NULL, strlen(pattern) * 64 + 1);
-    if (!text) return SOW_E_MEMORY;
-    write_spaces(pattern, text);
+    char why[128];
     int error;
     PCRE2_SIZE place;
     s->pattern = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &error, &place, NULL);
-    sow_release(text);
     if (s->pattern) {
         pcre2_jit_compile(s->pattern, PCRE2_JIT_COMPLETE);
         return SOW_OK;
     }
-    char why[128];
     pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
     return sow_fail(SOW_E_FORMAT, "pattern %.200s: %s", pattern, why);
+}
+
+sow_status tok_compile(const char *pattern, tok_step *s) {
+    enum { PATTERN_MAX = 16384 };
+    tok_text text = {0};
+    if (strlen(pattern) > PATTERN_MAX)
+        return sow_fail(SOW_E_RANGE, "a pattern has %zu bytes, expected at most %d", strlen(pattern), PATTERN_MAX);
+    SOW_TRY(sow_arena_new(&text.arena));
+    sow_status status = write_spaces(pattern, &text);
+    if (status == SOW_OK) status = compile(pattern, (const char *)text.bytes, s);
+    sow_arena_free(text.arena);
+    return status;
 }
 
 sow_status tok_read_pattern(sow_arena *arena, const json_t *json, tok_step *s) {
