@@ -143,6 +143,38 @@ def resnet_rows():
         row(f"ResNet-20 step, {threads} thread{'s' if threads > 1 else ''}", a * 1000, b * 1000, r, goal, "ms", f"{31 / a:.0f} GF/s, peak {example.get('peak_mib', float('nan')):.0f} MiB" if a else "")
 
 
+def smollm2(threads, backward):
+    """transformers' SmolLM2-135M (random weights): loss of 4 x 256 tokens, with or without its gradients."""
+    import torch, transformers
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+                                      num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, tie_word_embeddings=True)
+    model = transformers.LlamaForCausalLM(config)
+    ids = torch.randint(0, 49152, (4, 256))
+
+    def measure():
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        with torch.set_grad_enabled(backward):
+            loss = model(input_ids=ids, labels=ids).loss
+            if backward:
+                model.zero_grad()
+                loss.backward()
+        return time.perf_counter() - start
+    measure()
+    return measure
+
+
+def lm_rows():
+    for what, goal in (("both", ">= 2.3"), ("forward", ">= 2.3")):
+        example = ours("lm", 2, 1, what)
+        a, b, r = pairs(lambda: ours("lm", 2, 1, what)["seconds"], smollm2(2, what == "both"), 3)
+        name = "forward + backward" if what == "both" else "forward"
+        row(f"SmolLM2-135M, 4 x 256 tokens, {name}", a, b, r, goal, "s", f"peak {example['peak_mib']:.0f} MiB")
+    a, b, r = pairs(lambda: ours("lm", 2, 1, "recompute")["seconds"], lambda: ours("lm", 2, 1, "both")["seconds"], 3)
+    row("the same with recompute, over without", a, b, a / b, "<= 1.3", "s", f"peak {ours('lm', 2, 1, 'recompute')['peak_mib']:.0f} MiB")
+
+
 def command_rows():
     def run(*command):
         start = time.perf_counter()
@@ -181,6 +213,7 @@ def main():
     print(f"{'work':44} {'ours':>9} {'peer':>9} {'unit':6} {'ratio':>7}  {'goal':10} note")
     dense_rows()
     resnet_rows()
+    lm_rows()
     command_rows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of the peer's process: {peak:.0f} MiB")
