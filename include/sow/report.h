@@ -108,7 +108,9 @@ sow_status sow_page_write(sow_page *page, const char *path);
 typedef struct sow_events sow_events;
 /* Makes FOLDER/events.out.tfevents.* ; scalars only. wall_time 0 in every event: files of equal curves are equal. */
 sow_status sow_events_open(const char *folder, sow_events **out);
+/* A value of a curve, kept as 32 bits. SOW_E_RANGE: a tag of more than 4,096 bytes. */
 sow_status sow_events_scalar(sow_events *events, const char *tag, int64_t step, double value);
+/* Makes the file appear, unless anything failed before, and frees `events`; NULL is allowed. */
 sow_status sow_events_close(sow_events *events);
 
 #ifdef __cplusplus

@@ -169,6 +169,45 @@ static sow_status add_decisions(const sow_outcome *o, sow_page *page) {
     return status;
 }
 
+enum { FAILURES_SHOWN = 50, LAST_LINES = 600 /* bytes */ };
+
+/* Whole characters of the end of a text. */
+static const char *end_of(const char *text) {
+    size_t length = strlen(text);
+    if (length <= LAST_LINES) return text;
+    text += length - LAST_LINES;
+    while (((unsigned char)*text & 0xc0) == 0x80) text++;
+    return text;
+}
+
+/* Why trainings failed, in their own last words. */
+static sow_status add_failures(sow_arena *arena, const sow_outcome *o, const char *folder, sow_page *page) {
+    sow_store *store;
+    sow_cell_row *cells;
+    int64_t count = 0;
+    json_t *rows = json_array();
+    sow_status status = sow_store_view(folder, &store);
+    if (!status) {
+        status = sow_store_cells(store, arena, &cells, &count);
+        for (int64_t i = 0; !status && i < count && json_array_size(rows) < FAILURES_SHOWN; i++) {
+            const sow_cell_row *c = &cells[i];
+            if ((c->state != SOW_CELL_FAILED && c->state != SOW_CELL_DIVERGED) || c->arm < 0 ||
+                c->arm >= o->plan->arm_count)
+                continue;
+            const char *why = c->last_lines ? end_of(c->last_lines) : "";
+            json_t *text = json_string(why); /* NULL where it is no UTF-8 */
+            json_t *row = json_pack("{s:s, s:I, s:s, s:s, s:o}", "arm", o->plan->arms[c->arm].name, "seed",
+                                    (json_int_t)c->seed, "stage", c->stage, "state", state_names[c->state], "why",
+                                    text ? text : json_string("(not readable)"));
+            if (json_array_append_new(rows, row)) status = sow_fail(SOW_E_MEMORY, "out of memory");
+        }
+        sow_store_close(store);
+    }
+    if (!status) status = sow_page_table(page, "Trainings that failed, with their last lines", rows);
+    json_decref(rows);
+    return status;
+}
+
 sow_status sow_outcome_page(sow_arena *arena, const sow_outcome *o, const char *folder, sow_page *page) {
     page_race race = {.arena = arena, .outcome = o};
     json_t *cells = NULL;
@@ -184,7 +223,8 @@ sow_status sow_outcome_page(sow_arena *arena, const sow_outcome *o, const char *
     if (!status) status = page_add_plots(&race, page);
     if (!status) status = sow_page_heading(page, "Tables");
     if (!status) status = add_decisions(o, page);
-    if (!status && cells) status = sow_page_table(page, "Cells", cells);
+    if (!status && folder) status = add_failures(arena, o, folder, page);
+    if (!status && cells) status = sow_page_table(page, "Trainings", cells);
     json_decref(cells);
     return status;
 }

@@ -7,6 +7,7 @@
 struct sow_events {
     sow_writer *writer;
     sow_arena *arena;
+    sow_status status; /* of the first failure: then there is no file */
 };
 
 enum { TAG_MAX = 4096, RECORD_MAX = TAG_MAX + 64 };
@@ -108,7 +109,8 @@ sow_status sow_events_scalar(sow_events *events, const char *tag, int64_t step, 
     float simple = (float)value;
     uint32_t bits;
     if (length > TAG_MAX)
-        return sow_fail(SOW_E_RANGE, "TensorBoard: a tag of %zu bytes, expected at most %d", length, TAG_MAX);
+        return events->status = sow_fail(SOW_E_RANGE, "TensorBoard: a tag of %zu bytes, expected at most %d", length,
+                                         TAG_MAX);
     memcpy(&bits, &simple, sizeof bits);
     put_byte(&inner, 1 << 3 | 2);
     put_text(&inner, tag, length);
@@ -122,12 +124,16 @@ sow_status sow_events_scalar(sow_events *events, const char *tag, int64_t step, 
     put_varint(&event, (uint64_t)step);
     put_byte(&event, 5 << 3 | 2);
     put_text(&event, summary.data, summary.length);
-    return put_record(events->writer, &event);
+    sow_status status = put_record(events->writer, &event);
+    if (status) events->status = status;
+    return status;
 }
 
 sow_status sow_events_close(sow_events *events) {
     if (!events) return SOW_OK;
-    sow_status status = sow_writer_commit(events->writer);
+    sow_status status = events->status;
+    if (status) sow_writer_abort(events->writer);
+    else status = sow_writer_commit(events->writer);
     sow_arena_free(events->arena);
     return status;
 }

@@ -277,6 +277,7 @@ const char page_style[] =
     "caption{text-align:left;color:var(--pale);padding-bottom:.3rem}\n"
     "th,td{text-align:left;padding:.25rem .7rem .25rem 0;border-bottom:1px solid var(--line);font-weight:normal;vertical-align:top}\n"
     "thead th{color:var(--pale);border-bottom:2px solid var(--line)}\n"
+    "td{white-space:pre-line}\n"
     ".n{text-align:right;white-space:nowrap}\n"
     ".b th,.b td{font-weight:bold}\n"
     ".pictures{display:flex;flex-wrap:wrap;gap:1rem}\n"

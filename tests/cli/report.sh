@@ -41,6 +41,19 @@ expect_output '^better</script><b> +confirmed ' 'sow stats reads it and agrees' 
 expect_ok 'event files for TensorBoard' "$SOW" report plan.json --tensorboard tb
 expect_true 'one a training' [ "$(find tb -name 'events.out.tfevents.*' | wc -l)" -eq "$(grep -c ,done, cells.csv)" ]
 
+# Failures are told in their own words, which are text and nothing else.
+cat >failing.json <<'END'
+{"sow_plan":1,"name":"failing","reference":"base","train":"sh train.sh {seed} 0 {noise}; {after}","steps":200,
+ "vars":{"noise":"1","after":"true"},
+ "arms":[{"name":"base","none":true},{"name":"bad","none":true,"vars":{"after":"echo \"<i>boom</i>\" >&2; exit 3"}}],
+ "metric":{"name":"acc","direction":"max"},"seeds":{"min":6,"max":6},"failure":{"rule":"undecided","retries":0}}
+END
+sed -i 's/{after}"/eval {after}"/' failing.json
+run "$SOW" prove failing.json -q
+expect_ok 'a race with failures has a page' "$SOW" report failing.json -o failing.html --static
+expect_output '&lt;i&gt;boom&lt;/i&gt;' 'which tells why they failed' cat failing.html
+expect_true 'and runs nothing of it' [ "$(grep -c '<i>boom' failing.html)" = 0 ]
+
 # A study's folder is a verdict and drawings.
 mkdir study
 cat >study/verdict.json <<'END'

@@ -124,6 +124,18 @@ static void events_have_the_bytes_that_tensorboard_reads(void **state) {
     rmdir(folder);
 }
 
+static void a_failed_event_file_is_not_made(void **state) {
+    char folder[] = "/tmp/sow-events-XXXXXX", tag[5001];
+    sow_events *events;
+    assert_non_null(mkdtemp(folder));
+    memset(tag, 't', 5000);
+    tag[5000] = 0;
+    OK(sow_events_open(folder, &events));
+    FAILS(sow_events_scalar(events, tag, 0, 1), SOW_E_RANGE, "5000 bytes");
+    assert_int_equal(sow_events_close(events), SOW_E_RANGE);
+    assert_int_equal(rmdir(folder), 0); /* it is empty */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_are_the_keys_in_order_of_appearance),
@@ -135,6 +147,7 @@ int main(void) {
         cmocka_unit_test(rows_that_are_no_objects_are_refused),
         cmocka_unit_test(values_are_written_for_people),
         cmocka_unit_test(events_have_the_bytes_that_tensorboard_reads),
+        cmocka_unit_test(a_failed_event_file_is_not_made),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
