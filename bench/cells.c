@@ -22,7 +22,10 @@ static void stop(void) {
     fprintf(stderr, "%s\n", sow_message());
     exit(1);
 }
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
+#define OK(call)                      \
+    do {                              \
+        if ((call) != SOW_OK) stop(); \
+    } while (0)
 
 static sow_status command(void *user, sow_arena *arena, const sow_cell *cell, char **text) {
     (void)user, (void)cell;
@@ -93,7 +96,8 @@ int main(int argc, char **argv) {
     char *slowest = sow_arena_format(arena, "%s/slowest", folder);
     OK(SOW_NEW(arena, cells, count));
     for (int c = 0; c < count; c++)
-        cells[c] = (sow_cell){.stage = "race", .seed = (uint64_t)c, .folder = sow_arena_format(arena, "%s/%d", folder, c)};
+        cells[c] = (sow_cell){
+            .stage = "race", .seed = (uint64_t)c, .folder = sow_arena_format(arena, "%s/%d", folder, c)};
     double shell = shell_seconds(count < 500 ? count : 500);
     OK(sow_store_open(folder, "{}", &store));
     pid_t looker = argc > 3 ? start_looking(folder, slowest) : 0;
@@ -108,8 +112,8 @@ int main(int argc, char **argv) {
         if (sow_read_file(arena, slowest, 100, &text, NULL) == SOW_OK) look = atof(text);
     }
     sow_store_close(store);
-    printf("{\"cells\":%d,\"seconds_a_cell\":%.6f,\"shell_seconds\":%.6f,\"slowest_look\":%.6f,\"peak_mib\":%.1f}\n", count,
-           seconds, shell, look, peak_mib());
+    printf("{\"cells\":%d,\"seconds_a_cell\":%.6f,\"shell_seconds\":%.6f,\"slowest_look\":%.6f,\"peak_mib\":%.1f}\n",
+           count, seconds, shell, look, peak_mib());
     char *remove = sow_arena_format(arena, "rm -rf '%s'", folder);
     return system(remove) != 0;
 }

@@ -30,7 +30,7 @@ static struct {
     pthread_t pulse;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool ending;
+    bool pulsing, ending;
 } ranks = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 /* ---- joining ---- */
@@ -62,6 +62,7 @@ static sow_status join(void) {
     ranks.link = link;
     if (pthread_create(&ranks.pulse, NULL, say_alive, NULL) != 0)
         return sow_fail(SOW_E_IO, "a thread cannot be started");
+    ranks.pulsing = true;
     return SOW_OK;
 }
 
@@ -258,7 +259,7 @@ void sow_rank_end(int exit_status) {
     ranks.ending = true;
     pthread_cond_signal(&ranks.wake);
     pthread_mutex_unlock(&ranks.lock);
-    pthread_join(ranks.pulse, NULL);
+    if (ranks.pulsing) pthread_join(ranks.pulse, NULL);
     sow_packet_begin(&ranks.packet, SOW_MESSAGE_QUIT);
     sow_packet_int(&ranks.packet, exit_status);
     for (int r = 1; r < ranks.count; r++) {

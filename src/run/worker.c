@@ -204,9 +204,10 @@ static sow_status keep_in_touch(worker *w) {
     }
     if (silence > patience * 0.75) stop_all(w, "rank 0 is silent");
     if (silence > patience * 10) return sow_fail(SOW_E_IO, "rank 0 has been silent for %.0f s", silence);
-    if (!sow_interrupted() || w->leaving) return SOW_OK;
+    if (!sow_interrupted()) return SOW_OK;
+    stop_all(w, "interrupted"); /* also what was on its way here */
+    if (w->leaving) return SOW_OK;
     w->leaving = true;
-    stop_all(w, "interrupted");
     sow_packet_begin(&w->packet, SOW_MESSAGE_BYE);
     tell(w, &w->packet);
     return SOW_OK;

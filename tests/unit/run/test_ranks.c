@@ -64,20 +64,19 @@ static void a_killed_rank_costs_its_cells_and_resume_goes_on(void **state) {
 
 /* Where the launcher lets the others live, they go on at once. */
 static void where_the_job_goes_on_a_lost_rank_s_cells_go_to_others(void **state) {
-    static const int signals[] = {SIGKILL, SIGSTOP};
+    static const int signals[] = {SIGKILL, SIGSTOP, SIGTERM};
     if (!can_run_ranks()) skip();
     setenv("SOW_RANK_SILENT_SECONDS", "1", 1);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         const char *folder = sow_arena_copy(arena, new_folder());
         pid_t job = start_race(2, "--enable-recovery", 1, folder);
         int pid = worker_at_work(folder, 1);
         kill(pid, signals[i]);
         if (signals[i] == SIGSTOP) usleep(2500000), kill(pid, SIGCONT);
-        int status = end_of(job);
-        print_message("# wait status %#x\n", (unsigned)status);
-        assert_same_picture(toy_picture(arena, folder), expected, i ? "stopped for a while" : "killed");
-        assert_string_equal(query(arena, folder, "SELECT count(*)>0 FROM attempt WHERE rank=1 AND outcome='lost'"),
-                            "1\n");
+        assert_ended_well(end_of(job), folder);
+        assert_same_picture(toy_picture(arena, folder), expected, strsignal(signals[i]));
+        char *lost = query(arena, folder, "SELECT count(*)>0 FROM attempt WHERE rank=1 AND outcome='lost'");
+        assert_string_equal(lost, "1\n");
     }
     unsetenv("SOW_RANK_SILENT_SECONDS");
 }

@@ -136,8 +136,8 @@ static void sigterm_lets_a_trainer_end_in_peace(void **state) {
     char command[700];
     lab_open(&l, new_folder());
     l.runner.limits = (sow_limits){60, 0.4, 60, 20, 0};
-    snprintf(command, sizeof command, "trap 'echo saved >%s/saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done",
-             l.folder);
+    snprintf(command, sizeof command,
+             "trap 'echo saved >%s/saved; exit 0' TERM; echo ready; while :; do sleep 0.05; done", l.folder);
     lab_add(&l, "one", 1, command);
     assert_int_equal(lab_run(&l), SOW_E_TRAINER);
     assert_true(sow_path_exists(sow_path_join(l.arena, l.folder, "saved")));
@@ -328,7 +328,8 @@ static void a_trainer_that_ignores_the_contract_is_told_how(void **state) {
     static const struct {
         const char *command, *reason;
     } cases[] = {
-        {"echo accuracy: 0.93", "acc was never printed; it printed no record: expected lines like {\"step\":10,\"loss\":0.5}"},
+        {"echo accuracy: 0.93",
+         "acc was never printed; it printed no record: expected lines like {\"step\":10,\"loss\":0.5}"},
         {"echo '{\"step\":1,\"acc\":0.93}' >&2", "its records are in its log: print them to standard output"},
         {"echo \"  {'step': 1, 'acc': 0.93}\"", "its records are in its log: print them to standard output, as JSON"},
         {"echo hm; echo '{\"step\":1,\"loss\":0.3}'", "acc was never printed; last lines"},
@@ -483,7 +484,9 @@ static void an_interruption_stops_trainers_and_keeps_the_store(void **state) {
         lab_add(&l, "two", 1, sleeping(2, "echo '{\"step\":1,\"loss\":1}'; exec S"));
         lab_add(&l, "three", 1, "true");
         bool stopped = lab_run(&l) == SOW_E_INTERRUPTED && l.cells[1].state == SOW_CELL_STOPPED;
-        _exit(stopped && strstr(sow_message(), "1 of 3 cells have ended and are kept: the same command with --resume") ? 0 : 1);
+        _exit(stopped && strstr(sow_message(), "1 of 3 cells have ended and are kept: the same command with --resume")
+                  ? 0
+                  : 1);
     }
     int status;
     wait(&status);

@@ -128,12 +128,18 @@ static inline sow_status toy_run_in(toy_race *race, int slots) {
     return status;
 }
 
+static inline void toy_interrupt(int number) {
+    (void)number;
+    sow_interrupt();
+}
+
 /* The whole program of a process that runs the race: exit status 0, 3 with a message, 4 without one. */
 static inline int toy_main(const char *folder, int slots) {
     static toy_race race;
     sow_status status = sow_arena_new(&race.arena);
     int exit_status = 0;
     race.folder = folder;
+    signal(SIGTERM, toy_interrupt);
     if (sow_is_worker_rank()) {
         status = sow_rank_serve(&exit_status);
     } else {
