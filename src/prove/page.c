@@ -164,7 +164,9 @@ static sow_status add_decisions(const sow_outcome *o, sow_page *page) {
                                               d->arm < 0 ? "" : o->plan->arms[d->arm].name, "decision", d->what,
                                               "detail", d->detail ? d->detail : ""));
     }
-    sow_status status = sow_page_table(page, "Decisions, in the order in which they fell", rows);
+    bool whole = (int)json_array_size(rows) == o->decision_count;
+    sow_status status = whole ? sow_page_table(page, "Decisions, in the order in which they fell", rows)
+                              : sow_fail(SOW_E_MEMORY, "out of memory");
     json_decref(rows);
     return status;
 }

@@ -160,7 +160,9 @@ static sow_status put_numbers(sow_page *page, const sow_plot *plot) {
     for (int i = 0; i < plot->count; i++)
         if (whole) add_values(rows, plot, &plot->series[i]);
         else if (!plot->series[i].faint) add_summary(rows, plot, &plot->series[i]);
-    sow_status status = sow_table_format(page->arena, rows, SOW_TABLE_HTML, &table);
+    sow_status status = SOW_OK;
+    if (whole && (int64_t)json_array_size(rows) != values_of(plot)) status = sow_fail(SOW_E_MEMORY, "out of memory");
+    if (!status) status = sow_table_format(page->arena, rows, SOW_TABLE_HTML, &table);
     if (!status && *table) status = put_folded(page, whole ? "the numbers" : "the numbers, a row a line", rows, table);
     json_decref(rows);
     return status;
