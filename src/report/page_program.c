@@ -282,4 +282,4 @@ const char page_style[] =
     ".b th,.b td{font-weight:bold}\n"
     ".pictures{display:flex;flex-wrap:wrap;gap:1rem}\n"
     ".pictures figure{margin:0;flex:1 1 14rem;max-width:100%}\n"
-    "@media print{:root{--ink:#000;--pale:#444;--ground:#fff;--line:#bbb;--shade:#fff}body{max-width:none;padding:0;font-size:11pt}.live,.pick{display:none}.drawn .static{display:block}summary{display:none}}\n";
+    "@media print{:root{--ink:#000;--pale:#444;--ground:#fff;--line:#bbb;--shade:#fff}body{max-width:none;padding:0;font-size:11pt}.live,.pick{display:none}.table{overflow:visible}table{font-size:8.5pt}.drawn .static{display:block}summary{display:none}}\n";
