@@ -180,8 +180,8 @@ static sow_status make_cells(prove_run *run, prove_stage *stage) {
     return SOW_OK;
 }
 
-/* Scores of cells that an earlier run ended. */
-static sow_status read_scores(prove_run *run, prove_stage *stage) {
+/* Scores of cells that an earlier run ended. *begun: there are some; else a repaired trainer may begin anew. */
+static sow_status read_scores(prove_run *run, prove_stage *stage, bool *begun) {
     sow_arena *arena;
     sow_cell_row *rows;
     int64_t count = 0;
@@ -193,6 +193,7 @@ static sow_status read_scores(prove_run *run, prove_stage *stage) {
         if (strcmp(row->stage, stage->name) != 0 || row->state != SOW_CELL_DONE || column >= (uint64_t)stage->columns ||
             row->arm < 0 || row->arm >= run->plan->arm_count)
             continue;
+        *begun = true;
         stage->values[row->arm * stage->columns + (int)column] = row->score;
         stage->tests[row->arm * stage->columns + (int)column] = row->test;
     }
@@ -210,13 +211,12 @@ static sow_status run_stage(prove_run *run, prove_stage *stage) {
                          .slots = run->race->slots > 0 ? run->race->slots : plan->slots,
                          .threads = plan->threads,
                          .retries = plan->failure.retries,
-                         .keep_failed = true,
                          .limits = plan->limits,
                          .devices = plan->devices && *plan->devices ? plan->devices : NULL,
                          .what = run->race->what};
     run->stage = stage;
     SOW_TRY(make_cells(run, stage));
-    SOW_TRY(read_scores(run, stage));
+    SOW_TRY(read_scores(run, stage, &runner.keep_failed));
     tell(run);
     sow_status status = sow_run_cells(run->store, &runner, stage->cells, stage->count);
     if (status == SOW_E_TRAINER && !run->hopeless) status = SOW_OK; /* what failed is in the judgement */

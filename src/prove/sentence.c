@@ -119,6 +119,26 @@ static const char *failures(sow_arena *arena, const sow_standing *s) {
                             100 * s->failure_bound);
 }
 
+/* The mean of test scores that both have, arm less reference, in the metric's own direction. */
+static double test_effect(const sow_outcome *o, int arm, double *mean, double *reference_mean) {
+    double sum = 0, other = 0;
+    int n = o->standings[arm].n, count = 0, columns = o->plan->seeds.last;
+    for (int s = 0; o->tests && s < n; s++) {
+        double a = o->tests[arm * columns + s], b = o->tests[o->plan->reference * columns + s];
+        if (isfinite(a) && isfinite(b)) sum += a, other += b, count++;
+    }
+    *mean = count ? sum / count : NAN, *reference_mean = count ? other / count : NAN;
+    return *mean - *reference_mean;
+}
+
+/* A start that was chosen on validation scores is scored again on test data. */
+static const char *test_scores(sow_arena *arena, const sow_outcome *o, int arm) {
+    double mean, reference;
+    if (!o->plan->test_metric || !isfinite(test_effect(o, arm, &mean, &reference))) return "";
+    const char *a = number(arena, mean), *b = number(arena, reference);
+    return a && b ? sow_arena_format(arena, " By %s: %s against %s.", o->plan->test_metric, a, b) : NULL;
+}
+
 static const char *caveats(sow_arena *arena, const sow_outcome *o, const sow_standing *s) {
     const sow_plan *plan = o->plan;
     bool decided = !strcmp(s->verdict, "confirmed") || !strcmp(s->verdict, "not confirmed");
@@ -145,9 +165,10 @@ sow_status sow_outcome_sentence(sow_arena *arena, const sow_outcome *outcome, in
                                          outcome->plan->arms[arm].name, outcome->decisions[i].detail);
             return *sentence ? SOW_OK : SOW_E_MEMORY;
         }
-    const char *verdict = verdict_sentence(arena, outcome, arm, s, "seeds"), *beside = caveats(arena, outcome, s);
-    if (!verdict || !beside) return SOW_E_MEMORY;
-    *sentence = sow_arena_format(arena, "%s%s", verdict, beside);
+    const char *verdict = verdict_sentence(arena, outcome, arm, s, "seeds"), *beside = caveats(arena, outcome, s),
+               *tests = strcmp(s->verdict, "confirmed") ? "" : test_scores(arena, outcome, arm);
+    if (!verdict || !beside || !tests) return SOW_E_MEMORY;
+    *sentence = sow_arena_format(arena, "%s%s%s", verdict, tests, beside);
     return *sentence ? SOW_OK : SOW_E_MEMORY;
 }
 
@@ -163,18 +184,6 @@ static json_t *standing_json(const char *arm, const sow_standing *s) {
     json_object_set_new(o, "needed", s->needed > 0 ? json_integer(s->needed) : json_null());
     json_object_set_new(o, "dropped", s->dropped ? json_integer(s->dropped) : json_null());
     return o;
-}
-
-/* The mean of test scores that both have, arm less reference, in the metric's own direction. */
-static double test_effect(const sow_outcome *o, int arm, double *mean, double *reference_mean) {
-    double sum = 0, other = 0;
-    int n = o->standings[arm].n, count = 0, columns = o->plan->seeds.last;
-    for (int s = 0; o->tests && s < n; s++) {
-        double a = o->tests[arm * columns + s], b = o->tests[o->plan->reference * columns + s];
-        if (isfinite(a) && isfinite(b)) sum += a, other += b, count++;
-    }
-    *mean = count ? sum / count : NAN, *reference_mean = count ? other / count : NAN;
-    return *mean - *reference_mean;
 }
 
 static json_t *arm_json(const sow_outcome *o, int arm) {

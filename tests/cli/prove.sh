@@ -119,6 +119,11 @@ expect_same 'ends with the same cells, curves, decisions and verdicts' calm.txt 
 
 plan silent; sed -i 's/"train":"[^"]*"/"train":"true {seed} {gain}"/' silent.json
 expect_message 1 'the trainer printed no record; sow reads lines like' 'a trainer that ignores the contract is told how' "$SOW" prove silent.json
+echo 'exit 7' >repaired.sh
+sed "s|trainer.sh|repaired.sh|" race.json >repaired.json
+expect_message 1 'no arm could be trained at the first seed; arm .*, seed 0 .*exit status 7' 'a trainer that always fails ends the run soon' "$SOW" prove repaired.json
+cp trainer.sh repaired.sh
+expect_ok 'and begins anew when it is repaired' "$SOW" prove repaired.json --resume
 plan renamed; sed -i 's/"name":"acc"/"name":"acccuracy"/' renamed.json
 expect_message 1 'never printed acccuracy, only acc, test' 'a metric that was never printed is named' "$SOW" prove renamed.json
 plan dies; sed -i 's/"train":"/&[ {arm} != good ] || [ {seed} != 3 ] || { echo no luck >\&2; exit 7; }; /' dies.json
