@@ -90,6 +90,7 @@ static sow_status block_dependents(sow_loop *l, int cell) {
 /* Takes unwanted cells out, whatever became of them; those that run are stopped by the loop. What needs a cell stands
  * behind it in the list, so one pass finds all. */
 static sow_status drop_unwanted(sow_loop *l) {
+    if (!l->runner->ended) return SOW_OK; /* which alone says so */
     for (int c = 0; c < l->count; c++) {
         sow_cell *cell = &l->cells[c];
         if (!cell->unwanted || l->dropped[c]) continue;

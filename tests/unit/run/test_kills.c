@@ -57,8 +57,8 @@ static void strike(enum victim victim, pid_t race, const char *folder, unsigned 
     if (pid && kill(pid, SIGKILL) == 0) struck[victim]++;
 }
 
-/* One race, struck up to three times, with a new start after each death; then left in peace. */
-static void run_struck(int trial, unsigned *random) {
+/* One race, struck up to three times, with a new start after each death; then left in peace. Gives the strikes. */
+static int run_struck(int trial, unsigned *random) {
     enum victim victim = (enum victim)(trial % (can_run_ranks() ? VICTIMS : WORKER_RANK));
     int ranks = victim >= WORKER_RANK ? 2 : 0, strikes = 1 + (int)((unsigned)rand_r(random) % 3);
     const char *folder = sow_arena_copy(arena, new_folder());
@@ -70,20 +70,22 @@ static void run_struck(int trial, unsigned *random) {
     }
     assert_ended_well(end_of(start_race(ranks, NULL, 2, folder)), folder);
     assert_same_picture(toy_picture(arena, folder), expected, names[victim]);
+    return strikes;
 }
 
 static void killed_at_random_moments_it_resumes_to_the_same_store(void **state) {
     unsigned random = 20261124;
     const char *wanted = getenv("SOW_KILLS");
-    int trials = wanted ? atoi(wanted) : 20;
-    assert_true(trials > 0);
-    for (int trial = 0; trial < trials; trial++) {
+    int moments = wanted ? atoi(wanted) : 20, kinds = can_run_ranks() ? VICTIMS : WORKER_RANK;
+    assert_true(moments >= 2 * kinds);
+    for (int trial = 0, done = 0; done < moments || trial < kinds; trial++) {
         sow_mark mark = sow_arena_mark(arena);
-        run_struck(trial, &random);
+        done += run_struck(trial, &random);
         sow_arena_release(arena, mark);
     }
-    for (int v = 0; v < VICTIMS; v++) print_message("# %s: killed %d times\n", names[v], struck[v]);
-    for (int v = 0; v < (can_run_ranks() ? VICTIMS : WORKER_RANK); v++) assert_true(struck[v] > 0);
+    int all = 0;
+    for (int v = 0; v < VICTIMS; all += struck[v++]) print_message("# %s: killed %d times\n", names[v], struck[v]);
+    assert_true(all >= moments / 2); /* at some moments there was nobody to kill */
 }
 
 int main(int argc, char **argv) {
