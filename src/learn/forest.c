@@ -43,6 +43,12 @@ typedef struct fitting {
     sow_status *status; /* [trees] */
 } fitting;
 
+/* A sample that a tree has drawn, and how often. */
+typedef struct drawn_sample {
+    int64_t sample;
+    int32_t label, weight;
+} drawn_sample;
+
 typedef struct weighed {
     double value;
     int32_t label;
@@ -52,12 +58,13 @@ typedef struct weighed {
 /* One tree at work. */
 typedef struct growth {
     const fitting *f;
-    int64_t *samples;     /* [distinct] in the order of nodes */
-    int32_t *weight;      /* [samples] times drawn */
-    int64_t *order;       /* [features] a permutation of features, known constants first */
-    int64_t *constant;    /* [features] those known to be constant on the way here, in the order found */
-    double *total, *left; /* [classes] */
-    weighed *sorted;      /* [distinct], for numbers */
+    drawn_sample *samples; /* [distinct] in the order of nodes */
+    int64_t *counts;       /* [classes] of bits, at the node and on one side */
+    int64_t *order;        /* [features] a permutation of features, known constants first */
+    int64_t *constant;     /* [features] those known to be constant on the way here, in the order found */
+    double *total, *left;  /* [classes] */
+    weighed *sorted;       /* [distinct], for numbers */
+    int64_t squares;       /* sum of squared counts at the node */
     sow_rng rng;
     double uniform[DRAWS];
     int drawn;
@@ -92,20 +99,23 @@ static double purity(const double *counts, const double *total, int32_t classes,
 
 /* ---- one feature at one node: its best purity and threshold; false where it is constant there ---- */
 
+/* With counts L of one side and T of both, the other side's squares are T^2 - 2 T L + L^2: all exact integers. */
 static bool try_bit(growth *g, int64_t feature, int64_t first, int64_t end, double weight, double *best) {
     const fitting *f = g->f;
     const uint64_t *row = f->features->bits + feature * sow_feature_words(f->features->samples);
-    double ones = 0;
-    memset(g->left, 0, (size_t)f->classes * sizeof *g->left);
+    const int64_t *total = g->counts;
+    int64_t *side = g->counts + f->classes, ones = 0, squares = 0, products = 0;
+    memset(side, 0, (size_t)f->classes * sizeof *side);
     for (int64_t i = first; i < end; i++) {
-        int64_t s = g->samples[i];
-        double here = (double)((row[s / 64] >> (s % 64) & 1) * (uint64_t)g->weight[s]);
-        g->left[f->labels[s]] += here;
+        const drawn_sample *d = &g->samples[i];
+        int64_t here = (int64_t)(row[d->sample / 64] >> (d->sample % 64) & 1) * d->weight;
+        squares += here * (2 * side[d->label] + here);
+        products += here * total[d->label];
+        side[d->label] += here;
         ones += here;
     }
-    if (ones == 0 || ones == weight) return false;
-    *best = purity(g->left, g->total, f->classes, false, ones) +
-            purity(g->left, g->total, f->classes, true, weight - ones);
+    if (ones == 0 || ones == (int64_t)weight) return false;
+    *best = (double)squares / (double)ones + (double)(g->squares - 2 * products + squares) / (weight - (double)ones);
     return true;
 }
 
@@ -121,8 +131,8 @@ static bool try_number(growth *g, int64_t feature, int64_t first, int64_t end, d
     int64_t count = end - first;
     double passed = 0;
     for (int64_t i = 0; i < count; i++) {
-        int64_t s = g->samples[first + i];
-        g->sorted[i] = (weighed){row[s], f->labels[s], g->weight[s]};
+        const drawn_sample *d = &g->samples[first + i];
+        g->sorted[i] = (weighed){row[d->sample], d->label, d->weight};
     }
     qsort(g->sorted, (size_t)count, sizeof *g->sorted, by_value);
     if (g->sorted[0].value == g->sorted[count - 1].value) return false;
@@ -187,9 +197,11 @@ static int64_t part(growth *g, const pending *p, int64_t feature, double thresho
     const sow_features *x = g->f->features;
     int64_t middle = p->first;
     for (int64_t i = p->first; i < p->end; i++) {
-        int64_t s = g->samples[i];
-        bool right = x->bits ? bit_of(x, feature, s) : x->values[feature * x->samples + s] > threshold;
-        if (!right) swap(g->samples, middle++, i);
+        drawn_sample d = g->samples[i];
+        bool right = x->bits ? bit_of(x, feature, d.sample) : x->values[feature * x->samples + d.sample] > threshold;
+        if (right) continue;
+        g->samples[i] = g->samples[middle];
+        g->samples[middle++] = d;
     }
     return middle;
 }
@@ -200,11 +212,15 @@ static double weigh(growth *g, const pending *p, bool *pure) {
     int32_t present = 0;
     memset(g->total, 0, (size_t)f->classes * sizeof *g->total);
     for (int64_t i = p->first; i < p->end; i++) {
-        int64_t s = g->samples[i];
-        g->total[f->labels[s]] += g->weight[s];
-        weight += g->weight[s];
+        g->total[g->samples[i].label] += g->samples[i].weight;
+        weight += g->samples[i].weight;
     }
-    for (int32_t c = 0; c < f->classes; c++) present += g->total[c] > 0;
+    g->squares = 0;
+    for (int32_t c = 0; c < f->classes; c++) {
+        g->counts[c] = (int64_t)g->total[c];
+        g->squares += g->counts[c] * g->counts[c];
+        present += g->total[c] > 0;
+    }
     *pure = present <= 1;
     return weight;
 }
@@ -238,17 +254,14 @@ static void grow(growth *g, grown_tree *tree, pending *stack, int64_t distinct) 
     }
 }
 
-/* The tree's samples, each once, with the number of times it was drawn. */
-static int64_t draw_samples(growth *g) {
+/* The tree's samples, each once, with the number of times it was drawn. times: [chosen_count] zeros. */
+static int64_t draw_samples(growth *g, int32_t *times) {
     const fitting *f = g->f;
     int64_t distinct = 0;
-    for (int64_t i = 0; i < f->chosen_count; i++) {
-        int64_t which = f->config->bootstrap ? below(g, f->chosen_count) : i;
-        g->weight[f->chosen ? f->chosen[which] : which]++;
-    }
+    for (int64_t i = 0; i < f->chosen_count; i++) times[f->config->bootstrap ? below(g, f->chosen_count) : i]++;
     for (int64_t i = 0; i < f->chosen_count; i++) {
         int64_t s = f->chosen ? f->chosen[i] : i;
-        if (g->weight[s] > 0) g->samples[distinct++] = s;
+        if (times[i] > 0) g->samples[distinct++] = (drawn_sample){s, f->labels[s], times[i]};
     }
     return distinct;
 }
@@ -258,18 +271,20 @@ static sow_status grow_tree(const fitting *f, int64_t t) {
     growth g = {.f = f, .drawn = DRAWS};
     pending *stack;
     grown_tree tree = {0}, *out = &f->tree[t];
-    int64_t n = f->features->samples, m = f->features->count;
+    int32_t *times;
+    int64_t m = f->features->count;
     SOW_TRY(sow_rng_seed(&g.rng, SOW_RNG_SOW, f->config->seed));
     sow_rng_at_index(&g.rng, "forest", (uint64_t)t);
     SOW_TRY(SOW_NEW_RAW(arena, g.samples, f->chosen_count));
-    SOW_TRY(SOW_NEW(arena, g.weight, n));
+    SOW_TRY(SOW_NEW(arena, times, f->chosen_count));
+    SOW_TRY(SOW_NEW_RAW(arena, g.counts, 2 * f->classes));
     SOW_TRY(SOW_NEW_RAW(arena, g.order, 2 * m));
     g.constant = g.order + m;
     SOW_TRY(SOW_NEW_RAW(arena, g.total, 2 * f->classes));
     g.left = g.total + f->classes;
     if (!f->features->bits) SOW_TRY(SOW_NEW_RAW(arena, g.sorted, f->chosen_count));
     for (int64_t i = 0; i < m; i++) g.order[i] = i;
-    int64_t distinct = draw_samples(&g);
+    int64_t distinct = draw_samples(&g, times);
     SOW_TRY(SOW_NEW_RAW(arena, tree.nodes, 2 * distinct));
     SOW_TRY(SOW_NEW_RAW(arena, tree.shares, distinct * f->classes));
     SOW_TRY(SOW_NEW_RAW(arena, stack, distinct + 1));

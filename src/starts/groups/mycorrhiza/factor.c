@@ -8,7 +8,8 @@
 #include "sow/threads.h"
 #include "starts/groups/mycorrhiza/network.h"
 
-enum { BLOCK = 96, ROWS_A_CELL = 128 };
+/* Up to SMALL rows, waiting for other threads would cost more than they give. */
+enum { BLOCK = 96, ROWS_A_CELL = 128, SMALL = 640 };
 
 sow_status network_factor_reserve(network_factor *factor, int64_t kept, int64_t size, int64_t most) {
     if (size <= factor->stride) return SOW_OK;
@@ -40,19 +41,37 @@ static void divide_cell(void *context, int64_t cell) {
                 (int)p->stride);
 }
 
+static sow_status factorise_diagonal(double *block, int64_t width, int64_t stride) {
+    int info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (int)width, block, (int)stride); /* row-major lower */
+    if (info > 0) return sow_fail(SOW_E_NUMBER, "splits: the Gram matrix is singular to working precision");
+    return linalg_status("dpotrf", info);
+}
+
+static sow_status factorise_small(double *l, int64_t stride, int64_t from, int64_t size) {
+    double *rows = l + from * stride;
+    int count = (int)(size - from);
+    if (count == 0) return SOW_OK;
+    if (from > 0) {
+        cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, count, (int)from, 1, l,
+                    (int)stride, rows, (int)stride);
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, count, (int)from, -1, rows, (int)stride, 1, rows + from,
+                    (int)stride);
+    }
+    return factorise_diagonal(rows + from, count, stride);
+}
+
 sow_status network_factorise(network_factor *factor, int64_t from, int64_t size) {
     double *l = factor->values;
     int64_t stride = factor->stride;
     linalg_one_thread();
+    if (size <= SMALL) return factorise_small(l, stride, from, size);
     for (int64_t j = 0; j < size;) {
         int64_t end = j < from && j + BLOCK > from ? from : j + BLOCK < size ? j + BLOCK : size, width = end - j;
         int64_t first = j < from ? from : j;
         sow_gemm_f64(false, true, size - first, width, j, -1, l + first * stride, stride, l + j * stride, stride, 1,
                      l + first * stride + j, stride);
-        if (j >= from) { /* row-major lower is column-major upper */
-            int info = LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (int)width, l + j * stride + j, (int)stride);
-            if (info > 0) return sow_fail(SOW_E_NUMBER, "splits: the Gram matrix is singular to working precision");
-            SOW_TRY(linalg_status("dpotrf", info));
+        if (j >= from) {
+            SOW_TRY(factorise_diagonal(l + j * stride + j, width, stride));
             first = end;
         }
         panel p = {l, stride, j, width, first, size};

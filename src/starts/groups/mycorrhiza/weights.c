@@ -8,7 +8,7 @@
 #include "sow/threads.h"
 #include "starts/groups/mycorrhiza/network.h"
 
-enum { ROUNDS_MAX = 500, GRAM_ROWS = 32 };
+enum { ROUNDS_MAX = 500, GRAM_CELL = 1 << 18 };
 
 typedef struct search {
     network_fit *fit;
@@ -91,14 +91,14 @@ static void set_ends(search *s, int64_t place) {
 
 typedef struct gram_rows {
     search *s;
-    int64_t from;
+    int64_t from, rows; /* rows a cell */
 } gram_rows;
 
 /* Number of pairs that both splits separate: |S and T| |neither| + |S only| |T only|. */
 static void gram_cell(void *context, int64_t cell) {
     const gram_rows *g = context;
     search *s = g->s;
-    int64_t first = g->from + cell * GRAM_ROWS, end = first + GRAM_ROWS < s->count ? first + GRAM_ROWS : s->count;
+    int64_t first = g->from + cell * g->rows, end = first + g->rows < s->count ? first + g->rows : s->count;
     double n = (double)s->fit->n;
     for (int64_t a = first; a < end; a++) {
         int32_t i = s->row[a], j = s->column[a];
@@ -115,8 +115,8 @@ static void gram_cell(void *context, int64_t cell) {
 /* The unbounded minimum over the chosen splits into `now`; splits before `from` are those of the last call. */
 static sow_status solve(search *s, int64_t from) {
     SOW_TRY(network_factor_reserve(&s->factor, from, s->count, s->limit));
-    gram_rows g = {s, from};
-    sow_cells(sow_cells_for(s->count - from, GRAM_ROWS), gram_cell, &g);
+    gram_rows g = {s, from, GRAM_CELL / s->count + 1};
+    sow_cells(sow_cells_for(s->count - from, g.rows), gram_cell, &g);
     SOW_TRY(network_factorise(&s->factor, from, s->count));
     for (int64_t a = 0; a < s->count; a++) s->now[a] = s->fit->target[s->chosen[a]];
     network_factor_solve(&s->factor, s->count, s->now);
