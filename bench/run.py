@@ -175,6 +175,54 @@ def lm_rows():
     row("the same with recompute, over without", a, b, a / b, "<= 1.3", "s", f"peak {ours('lm', 2, 1, 'recompute')['peak_mib']:.0f} MiB")
 
 
+def numpy_pass(path, threads):
+    """Seconds of NumPy's two products with a dense operator, as a step makes them; in a process of its own, whose threads are set."""
+    program = ("import numpy as np, time, statistics\n"
+               f"a, times = np.load({path!r}), []\n"
+               "f, y = np.arange(5.0 * int(a.shape[1] ** .5)).reshape(-1, 5) % 11 - 5, np.arange(a.shape[0]) % 7.0\n"
+               "for i in range(15):\n"
+               "    start = time.perf_counter(); e = (a @ (f @ f.T).ravel() - y) @ a; times.append(time.perf_counter() - start)\n"
+               "print(statistics.median(times))")
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+def cold_read(path):
+    with open(path, "rb", buffering=0) as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        buffer, start = bytearray(4 << 20), time.perf_counter()
+        while f.readinto(buffer):
+            pass
+        return time.perf_counter() - start
+
+
+def cold_pass(path):
+    with open(path, "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return ours("factors", path, 2, 0, 256)["seconds"]
+
+
+def factor_rows():
+    import numpy
+    with tempfile.TemporaryDirectory() as folder:
+        path, large = os.path.join(folder, "a.npy"), os.path.join(folder, "large.npy")
+        numpy.save(path, numpy.random.default_rng(0).standard_normal((4000, 10000)))
+        for threads, goal in ((1, ">= 2"), (2, ">= 1.7")):
+            share = ours("factors", path, threads, 1)
+            a, b, r = pairs(lambda: ours("factors", path, threads, 1)["seconds"], lambda: numpy_pass(path, threads), 5)
+            row(f"dense operator 4,000 x 10,000, a step, {threads} thread{'s' if threads > 1 else ''}", a * 1000, b * 1000, r, goal, "ms",
+                f"peer NumPy; {100 * share['read'] / share['seconds']:.0f} % of the read rate (goal 85)")
+        one = numpy.random.default_rng(1).standard_normal((1342, 10000))
+        block = numpy.lib.format.open_memmap(large, mode="w+", dtype="f8", shape=(13420, 10000))
+        for i in range(10):
+            block[1342 * i:1342 * (i + 1)] = one
+        block.flush()
+        del block
+        peak = ours("factors", large, 2, 0, 256)["peak_mib"]
+        a, b, r = pairs(lambda: cold_pass(large), lambda: cold_read(large), 3)
+        row("operator of 1 GiB streamed within 256 MiB, cold", a, b, r, ">= 0.8", "s", f"peer: a plain read of the file; peak {peak:.0f} MiB (goal < 256)")
+
+
 def command_rows():
     def run(*command):
         start = time.perf_counter()
@@ -197,6 +245,30 @@ def command_rows():
     row("slowest reading of that store meanwhile", 1000 * found["slowest_look"], None, None, "< 100", "ms")
 
 
+def ppp_rows():
+    """Six planted groups in 32 columns, number not told, against scikit-learn: told it (k-means with ten starts, a
+    mixture), or looking for it by BIC. The peer runs in a process of its own; a million rows and the scan with LONG=1."""
+    if not os.environ.get("LONG"):
+        return print("partitions (ppp): LONG=1 runs scikit-learn on them")
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ppp_peer.py")
+    run = lambda *words: subprocess.run([sys.executable, script, *words], check=True, capture_output=True, text=True).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        for count, how, pairs_wanted, goal in ((1000000, "told", 3, ">= 1.5"), (100000, "scan", 1, ">= 10")):
+            data = os.path.join(folder, f"{count}.npy")
+            run("make", data, str(count))
+            mine, peer = [], []
+            for _ in range(pairs_wanted):
+                mine.append(ours("ppp", data, 2))
+                peer.append(json.loads(run(data, how)))
+            a, b = (statistics.median(x["seconds"] for x in side) for side in (mine, peer))
+            r = statistics.median(y["seconds"] / x["seconds"] for x, y in zip(mine, peer))
+            name = f"partition of {count:,} x 32, against scikit-learn " + ("told k" if how == "told" else "by BIC")
+            row(name, a, b, r, goal, "s", f"{mine[0]['clusters']} clusters found, theirs {peer[0]['clusters']}")
+            a, b = (statistics.median(x["peak_mib"] for x in side) for side in (mine, peer))
+            row(f"peak memory of that, {count:,} rows", a, b, b / a, ">= 4", "MiB")
+            os.remove(data)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="build/bench.json")
@@ -215,6 +287,7 @@ def main():
     resnet_rows()
     lm_rows()
     command_rows()
+    ppp_rows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of the peer's process: {peak:.0f} MiB")
     with open(options.out + ".part", "w") as f:
