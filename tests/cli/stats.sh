@@ -119,3 +119,22 @@ done
 awk 'BEGIN { print "arm,seed,score"; for (i = 0; i < 8; i++) { print "\033[31mred," i ",1"; print "base," i "," i } }' >steer.csv
 "$SOW" stats steer.csv --reference base >steer.txt
 expect_true 'names cannot steer the terminal' grep -q '^\\x1b\[31mred' steer.txt
+
+# A race's own scores, written as CSV, get the race's verdict.
+for arm in base eva; do
+    awk -F, -v arm=$arm '$1 == arm { print "{\"step\":1,\"score\":" $3 "}" >("run-" arm "-" $2) }' d.csv
+done
+cat >plan.json <<'P'
+{"sow_plan": 1, "name": "same", "steps": 1, "metric": {"name": "score", "direction": "max"}, "seeds": {"base": 0, "min": 6, "max": 7},
+ "train": "cat ../../../../run-{arm}-{seed}", "arms": [{"name": "base", "none": true}, {"name": "eva", "none": true}]}
+P
+sed -i "s|\.\./\.\./\.\./\.\.|$PWD|" plan.json
+run "$SOW" prove plan.json --quiet --json
+cp "$out" result.json
+expect_true 'a race of these scores sees 0.0168571 after seven seeds' arm eva effect 0.0168571429
+low=$(awk '$1 == "\"arm\":" { here = index($2, "\"eva\"") } here && $1 == "\"low\":" { sub(/,/, "", $2); print $2; exit }' result.json)
+"$SOW" report plan.json --csv -o cells.csv >/dev/null
+judge cells.csv --reference base --looks 6:1
+expect_true 'sow stats sees the same in its CSV' arm eva effect 0.0168571429
+expect_true 'with the same bound' arm eva low "$low"
+expect_true 'and the same verdict' arm eva verdict "$(awk '$1 == "\"arm\":" { here = index($2, "\"eva\"") } here && $1 == "\"verdict\":" { sub(/^[^:]*: "/, ""); sub(/".*/, ""); print; exit }' result.json)"
