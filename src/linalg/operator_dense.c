@@ -7,14 +7,15 @@
 #include "linalg/operator.h"
 #include "sow/threads.h"
 
-enum { BLOCK_BYTES = 16 << 20, CELLS = 8, GROUP = 4, LANES = 8 };
+enum { BLOCK_BYTES = 16 << 20, CELLS = 8, GROUP = 4, LANES = 4 };
 static const int64_t wide_row = 512 << 10; /* bytes; wider rows: fewer cells, or a block would not fit a small bound */
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
 
-/* ---- kernels, for rows of either type: sums in f64, by eight lanes that are added in order ---- */
+/* ---- kernels, for rows of either type: sums in f64, two vectors of four lanes a row, added in order (wider vectors than
+ * the machine's would be spilled) ---- */
 
 typedef double lanes __attribute__((vector_size(LANES * sizeof(double)), aligned(8)));
 typedef float half_lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
@@ -27,15 +28,23 @@ typedef float half_lanes __attribute__((vector_size(LANES * sizeof(float)), alig
     SOW_CLONES static void dot_##name(const type *a, int64_t stride, const double *restrict x, int64_t n,       \
                                       double out[GROUP]) {                                                      \
         const type *a1 = a + stride, *a2 = a1 + stride, *a3 = a2 + stride;                                      \
-        lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};                                                           \
+        lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0}, t0 = {0}, t1 = {0}, t2 = {0}, t3 = {0};                   \
         int64_t j = 0;                                                                                          \
-        for (; j + LANES <= n; j += LANES) {                                                                    \
-            lanes v = *(const lanes *)(x + j);                                                                  \
+        for (; j + 2 * LANES <= n; j += 2 * LANES) {                                                            \
+            lanes v = *(const lanes *)(x + j), w = *(const lanes *)(x + j + LANES);                             \
             s0 += WIDEN(a + j) * v;                                                                             \
+            t0 += WIDEN(a + j + LANES) * w;                                                                     \
             s1 += WIDEN(a1 + j) * v;                                                                            \
+            t1 += WIDEN(a1 + j + LANES) * w;                                                                    \
             s2 += WIDEN(a2 + j) * v;                                                                            \
+            t2 += WIDEN(a2 + j + LANES) * w;                                                                    \
             s3 += WIDEN(a3 + j) * v;                                                                            \
+            t3 += WIDEN(a3 + j + LANES) * w;                                                                    \
         }                                                                                                       \
+        s0 += t0;                                                                                               \
+        s1 += t1;                                                                                               \
+        s2 += t2;                                                                                               \
+        s3 += t3;                                                                                               \
         double d0 = 0, d1 = 0, d2 = 0, d3 = 0;                                                                  \
         for (int l = 0; l < LANES; l++) d0 += s0[l], d1 += s1[l], d2 += s2[l], d3 += s3[l];                     \
         for (; j < n; j++)                                                                                      \
@@ -89,22 +98,26 @@ int64_t operator_dense_block(const sow_operator *op) {
 typedef struct block {
     sow_pass *pass;
     const double *x;
-    int64_t first, rows, rows_of_cell, n;
+    int64_t first, rows, step, rows_of_cell,
+        n; /* rows [first, first + rows), and again `step` further on, to the end */
     sow_weigh weigh;
     void *user;
 } block;
 
+/* Each cell owns the same rows of every block, so that one region over all blocks gives the bits of a region a block. */
 static void read_cell(void *context, int64_t index) {
     const block *b = context;
-    int64_t row = b->first + index * b->rows_of_cell, end = row + b->rows_of_cell, limit = b->first + b->rows;
     double *e = b->pass->partial + index * b->n;
     bool f64 = b->pass->op->a.dtype == SOW_F64;
-    if (end > limit) end = limit;
-    while (row < end) {
-        int64_t count = end - row >= GROUP ? GROUP : 1;
-        if (f64) group_f64(b->pass, b->x, row, count, b->n, b->weigh, b->user, e);
-        else group_f32(b->pass, b->x, row, count, b->n, b->weigh, b->user, e);
-        row += count;
+    for (int64_t first = b->first; first < b->first + b->rows; first += b->step) {
+        int64_t row = first + index * b->rows_of_cell, end = row + b->rows_of_cell, limit = b->first + b->rows;
+        if (end > limit) end = limit;
+        while (row < end) {
+            int64_t count = end - row >= GROUP ? GROUP : 1;
+            if (f64) group_f64(b->pass, b->x, row, count, b->n, b->weigh, b->user, e);
+            else group_f32(b->pass, b->x, row, count, b->n, b->weigh, b->user, e);
+            row += count;
+        }
     }
 }
 
@@ -139,16 +152,17 @@ void operator_dense_pass(sow_pass *pass, bool with_x, sow_weigh weigh, void *use
     int64_t n = op->n1 * op->n2, of_cell = rows_of_cell(op), cells = operator_dense_cells(op), rows = of_cell * cells;
     bool bounded = op->memory > 0 && op->m * row_bytes(op) > op->memory;
     memset(pass->partial, 0, (size_t)(cells * n) * sizeof *pass->partial);
-    if (bounded) advise(op, 0, rows, MADV_WILLNEED);
-    for (int64_t first = 0; first < op->m; first += rows) {
-        block b = {pass, with_x ? pass->x : NULL, first, op->m - first < rows ? op->m - first : rows, of_cell, n, weigh,
-                   user};
-        if (bounded) {
-            advise(op, first + rows, rows, MADV_WILLNEED); /* the disk reads on while this block is worked on */
-            advise(op, first, rows, MADV_POPULATE_READ);
-        }
+    block all = {pass, with_x ? pass->x : NULL, 0, op->m, rows, of_cell, n, weigh, user};
+    if (!bounded) sow_cells(cells, read_cell, &all);
+    else advise(op, 0, rows, MADV_WILLNEED);
+    for (int64_t first = 0; bounded && first < op->m; first += rows) {
+        block b = all;
+        b.first = first;
+        b.rows = op->m - first < rows ? op->m - first : rows;
+        advise(op, first + rows, rows, MADV_WILLNEED); /* the disk reads on while this block is worked on */
+        advise(op, first, rows, MADV_POPULATE_READ);
         sow_cells(cells, read_cell, &b);
-        if (bounded) advise(op, first, rows, MADV_DONTNEED);
+        advise(op, first, rows, MADV_DONTNEED);
     }
     sow_cells(sow_cells_for(n, 4096), add_partials, pass);
     if (op->symmetric) symmetrise(pass->e, op->n1);
