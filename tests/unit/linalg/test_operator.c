@@ -125,6 +125,7 @@ static void the_adjoint_is_the_adjoint(void **state) {
 static void symmetric_adjoints_are_the_mean_with_their_transpose(void **state) {
     fixture *x = *state;
     enum { N = 5 };
+    static const int64_t rows[9] = {0, 1, 2, 3, 4, 0, 0, 1, 1}, columns[9] = {1, 1, 0, 4, 3, 4, 3, 2, 0};
     double e[N * N], es[N * N], v[N * K], out[N * K], norm, start[N] = {0};
     for (int which = 0; which < 4; which++) {
         sow_operator op;
@@ -132,9 +133,7 @@ static void symmetric_adjoints_are_the_mean_with_their_transpose(void **state) {
         if (which == 0) OK(sow_operator_dense(SOW_TENSOR(x->dense, SOW_F64, 9, N * N), N, N, 0, &op));
         if (which == 1)
             OK(sow_operator_rank_one(SOW_TENSOR(x->a, SOW_F64, 9, N), SOW_TENSOR(x->b, SOW_F64, 9, N), &op));
-        if (which == 2)
-            OK(sow_operator_entries(x->arena, 9, N, N, (int64_t[]){0, 1, 2, 3, 4, 0, 0, 1, 1},
-                                    (int64_t[]){1, 1, 0, 4, 3, 4, 3, 2, 0}, &op));
+        if (which == 2) OK(sow_operator_entries(x->arena, 9, N, N, rows, columns, &op));
         if (which == 3) OK(sow_operator_identity(N, N, &op));
         OK(sow_pass_new(x->arena, &op, K, &pass));
         OK(sow_operator_adjoint(&pass, x->y));
