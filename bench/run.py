@@ -286,6 +286,7 @@ def main():
     dense_rows()
     resnet_rows()
     lm_rows()
+    factor_rows()
     command_rows()
     ppp_rows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
