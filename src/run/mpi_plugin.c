@@ -72,7 +72,10 @@ static bool link_send(int to, const void *bytes, size_t size) {
 static bool receive(int *from, const unsigned char **bytes, size_t *size) {
     MPI_Status status;
     int there = 0, length;
-    if (MPI_Iprobe(MPI_ANY_SOURCE, TAG, all, &there, &status) != MPI_SUCCESS || !there) return false;
+    /* The first look may only fetch what the second one finds. */
+    for (int look = 0; look < 2 && !there; look++)
+        if (MPI_Iprobe(MPI_ANY_SOURCE, TAG, all, &there, &status) != MPI_SUCCESS) return false;
+    if (!there) return false;
     MPI_Get_count(&status, MPI_BYTE, &length);
     if (length > incoming_capacity) {
         unsigned char *larger = realloc(incoming, (size_t)length);

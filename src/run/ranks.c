@@ -26,6 +26,7 @@ static struct {
     peer *peers;          /* by rank; 0 is this one */
     int count;
     int64_t tickets; /* given so far */
+    double listened; /* when we last did */
     sow_packet packet;
     pthread_t pulse;
     pthread_mutex_t lock;
@@ -218,11 +219,13 @@ sow_status sow_ranks_hear(sow_loop *l) {
     size_t size;
     int rank;
     if (!ranks.link) return SOW_OK;
+    bool away = sow_seconds() - ranks.listened > sow_rank_patience() / 4; /* in a callback that took its time */
     while (ranks.link->receive(&rank, &bytes, &size))
         if (rank > 0 && rank < ranks.count) SOW_TRY(take_message(l, rank, &(sow_reading){bytes, bytes + size, false}));
-    double now = sow_seconds();
+    double now = ranks.listened = sow_seconds();
     for (int r = 1; r < ranks.count; r++) {
         peer *p = &ranks.peers[r];
+        if (away) p->heard = now; /* what they said meanwhile may still be on its way */
         bool silent = p->here && now - p->heard > sow_rank_patience();
         if (silent && !p->lost && !p->left)
             sow_warn("rank %d on %s is silent: its cells are given to others", r, p->host);

@@ -81,6 +81,19 @@ static void where_the_job_goes_on_a_lost_rank_s_cells_go_to_others(void **state)
     unsetenv("SOW_RANK_SILENT_SECONDS");
 }
 
+/* Rank 0 is away for three times as long as silence may last: a thread of its own says that it lives. */
+static void a_start_that_takes_long_to_make_loses_nobody(void **state) {
+    if (!can_run_ranks()) skip();
+    const char *folder = sow_arena_copy(arena, new_folder());
+    setenv("SOW_RANK_SILENT_SECONDS", "1", 1);
+    setenv("TOY_LONG_MAKE", "1", 1);
+    assert_ended_well(end_of(start_race(2, NULL, 1, folder)), folder);
+    unsetenv("SOW_RANK_SILENT_SECONDS");
+    unsetenv("TOY_LONG_MAKE");
+    assert_same_picture(toy_picture(arena, folder), expected, "a long make");
+    assert_string_equal(query(arena, folder, "SELECT count(*) FROM attempt WHERE outcome='lost'"), "0\n");
+}
+
 static void without_the_plug_in_the_message_names_the_package(void **state) {
     char place[600];
     lab l;
@@ -119,6 +132,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(ranks_and_slots_do_not_show_in_the_store),
         cmocka_unit_test(a_killed_rank_costs_its_cells_and_resume_goes_on),
         cmocka_unit_test(where_the_job_goes_on_a_lost_rank_s_cells_go_to_others),
+        cmocka_unit_test(a_start_that_takes_long_to_make_loses_nobody),
         cmocka_unit_test(without_the_plug_in_the_message_names_the_package),
         cmocka_unit_test(a_child_of_a_rank_is_none),
     };

@@ -31,6 +31,7 @@ static inline sow_status toy_command(void *user, sow_arena *arena, const sow_cel
                           : arm == 0 && seed == 4 ? "test -e tried || { touch tried; exit 8; }"
                                                   : ":";
     const char *pause = getenv("TOY_HASTE") ? "true" : "sleep";
+    if (getenv("TOY_LONG_MAKE") && seed == 1 && arm == 0) sleep(3); /* a start that takes its time to make */
     (void)user;
     *command = sow_arena_format(arena,
                                 "cd '%s'; echo '{\"step\":1,\"acc\":0.1}'; %s; %s 0.0%d; for i in 2 3 4 5 6 7; do echo "
@@ -193,7 +194,7 @@ static inline bool can_run_ranks(void) {
     return access(path, R_OK) == 0;
 }
 
-/* Starts this program (TOY_HASTE in the environment: trainers that do not pause) as `work FOLDER SLOTS` in a process group of its own; ranks 0: without mpirun. */
+/* Starts this program (TOY_HASTE in the environment: trainers that do not pause; TOY_LONG_MAKE: the loop is held up) as `work FOLDER SLOTS` in a process group of its own; ranks 0: without mpirun. */
 static inline pid_t start_race(int ranks, const char *options, int slots, const char *folder) {
     char command[2000], self[1000], launcher[300] = "";
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
