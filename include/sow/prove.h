@@ -173,7 +173,7 @@ typedef struct sow_progress_of_arm {
     int done, failed, running, planned; /* failed: for good, diverged ones too; planned: those that may still run too */
 } sow_progress_of_arm;
 
-/* What a run has found so far. */
+/* What a run has found so far. In live displays scores, tests, states and seeds are NULL. */
 typedef struct sow_outcome {
     const sow_plan *plan;
     int looked; /* seeds of the last whole look */

@@ -162,6 +162,15 @@ static sow_status read_seeds(reading *r) {
     return SOW_OK;
 }
 
+/* plan.json and the store of one folder belong together. */
+static sow_status check_plan(const reading *r, const char *path) {
+    json_t *ours = json_loads(r->plan->identity, 0, NULL), *theirs = json_loads(sow_store_plan(r->store), 0, NULL);
+    bool same = ours && theirs && json_equal(ours, theirs);
+    json_decref(ours);
+    json_decref(theirs);
+    return same ? SOW_OK : sow_fail(SOW_E_FORMAT, "%s: not the plan of the store beside it", path);
+}
+
 static sow_status read_all(reading *r) {
     r->first = r->plan->race.rule == SOW_RACE_HALVING ? r->plan->seeds.first : 0;
     SOW_TRY(read_seeds(r));
@@ -182,7 +191,8 @@ sow_status sow_outcome_read(sow_arena *arena, const char *folder, sow_outcome **
         return sow_fail(SOW_E_NOT_FOUND, "%s: no such file: expected the folder of a run of sow prove", path);
     SOW_TRY(sow_plan_reread(arena, path, &r.plan));
     SOW_TRY(sow_store_view(folder, &r.store));
-    sow_status status = read_all(&r);
+    sow_status status = check_plan(&r, path);
+    if (status == SOW_OK) status = read_all(&r);
     sow_store_close(r.store);
     *out = status == SOW_OK ? r.out : NULL;
     return status;

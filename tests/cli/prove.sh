@@ -48,6 +48,14 @@ expect_ok 'four side by side' "$SOW" prove race.json -o four --slots 4
 cells race.sow >one.txt
 cells four >four.txt
 expect_same 'give the same cells, curves, decisions and verdicts' one.txt four.txt
+if command -v script >/dev/null; then
+    script -qec "$SOW prove race.json -o drawn --slots 2" typescript >/dev/null 2>&1 </dev/null
+    expect_true 'on a terminal a table of the arms is drawn' grep -q '[*] good .*confirmed' typescript
+    expect_true 'in place' grep -q "$(printf '\033')\[5A" typescript
+fi
+cp -r race.sow mixed
+sed 's/"max": 20/"max": 19/' race.sow/plan.json >mixed/plan.json
+expect_message 1 'mixed/plan.json: not the plan of the store beside it' 'a folder put together from two is refused' "$SOW" prove status mixed
 expect_true 'which are some' [ "$(wc -l <one.txt)" -gt 50 ]
 
 # ---- before anything runs ----
