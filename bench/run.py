@@ -3,7 +3,7 @@
 Run by `make bench`. Environment: SOW (the command), BENCH_PROGRAMS (folder of the built C programs), LONG=1 (slow
 peers too), FORCE=1 (run although the machine is busy). Every row: name, ours, peer, ratio, goal, unit, note.
 """
-import argparse, json, os, platform, resource, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, json, math, os, platform, resource, shutil, statistics, subprocess, sys, tempfile, time
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -269,6 +269,31 @@ def ppp_rows():
             os.remove(data)
 
 
+def mycorrhiza_rows():
+    def peer(*command):
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["seconds"]
+    here = os.path.dirname(os.path.abspath(__file__))
+    with tempfile.TemporaryDirectory() as folder:
+        table = os.path.join(folder, "table.csv")
+        ours("mycorrhiza", "forest", 2, table)
+        a, b, r = pairs(lambda: ours("mycorrhiza", "forest", 2)["seconds"], lambda: peer(sys.executable, os.path.join(here, "mycorrhiza_peer.py"), table, "1"), 3)
+        row("forest of 60 trees, 300 splits x 1,000 samples", a * 1000, b * 1000, r, ">= 8", "ms", "scikit-learn, one job")
+        r_here = shutil.which("Rscript") and subprocess.run(["Rscript", "-e", "library(phangorn)"], capture_output=True).returncode == 0
+        for taxa, goal, count in ((30, "-", 3), (50, ">= 300", 3), (100, ">= 5000", 1)):
+            if not r_here or (taxa == 100 and not os.environ.get("LONG")):
+                continue
+            ours("mycorrhiza", "network", taxa, 2, table)
+            a, b, r = pairs(lambda: ours("mycorrhiza", "network", taxa, 2)["seconds"], lambda: peer("Rscript", os.path.join(here, "mycorrhiza_peer.R"), table), count)
+            row(f"split network of {taxa} taxa, against phangorn", a * 1000, b * 1000, r, goal, "ms")
+    times = {taxa: statistics.median(ours("mycorrhiza", "network", taxa, 2)["seconds"] for _ in range(3)) for taxa in (500, 1000)}
+    row("split network of 1,000 taxa", times[1000], None, None, "<= 15", "s")
+    exponent = math.log2(times[1000] / times[500])
+    row("split network, growth from 500 to 1,000 taxa", times[1000], times[500], exponent, "<= 3.1", "s", "ratio: the exponent")
+    if os.environ.get("LONG"):
+        found = ours("mycorrhiza", "network", 2000, 2)
+        row("split network of 2,000 taxa", found["seconds"], None, None, "-", "s", f"peak {found['peak_mib']:.0f} MiB")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="build/bench.json")
@@ -288,6 +313,7 @@ def main():
     lm_rows()
     factor_rows()
     command_rows()
+    mycorrhiza_rows()
     ppp_rows()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of the peer's process: {peak:.0f} MiB")
