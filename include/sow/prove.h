@@ -103,8 +103,8 @@ sow_status sow_plan_reread(sow_arena *arena, const char *path, sow_plan **out);
 enum { SOW_CONFIRM_SEED = 1 << 20, SOW_PILOT_SEED = 1 << 21 };
 uint64_t sow_plan_seed(const sow_plan *plan, int index);
 
-/* The score of a curve (records by metric and step), in the metric's units, and the step it was taken at. SOW_E_TRAINER:
- * it was never printed (the message lists what was). */
+/* The score of a curve (records by metric and step), in the metric's units, and the step it was taken at.
+ * SOW_E_TRAINER: it was never printed (the message lists what was). */
 sow_status sow_score_of(const sow_metric *metric, int64_t steps, const sow_record *records, int64_t count,
                         double *score, int64_t *step);
 /* The value of a metric at a step, or the last before it; NaN: none. */
@@ -159,8 +159,8 @@ void sow_judge_free(sow_judge *judge);
  * intervals, p values and seeds needed too, which cost some hundred times the decisions. Everything in the arena. */
 sow_status sow_judge_race(sow_judge *judge, sow_arena *arena, const sow_scores *scores, bool shown, sow_judgement *out);
 
-/* Successive halving: which of `arms` go on after a rung. means: [arms], larger is better, NaN: out already or no score.
- * Keeps max(1, floor(k / eta)) of the k still in (ties: plan order) and always the reference. */
+/* Successive halving: which of `arms` go on after a rung. means: [arms], larger is better, NaN: out already or no
+ * score. Keeps max(1, floor(k / eta)) of the k still in (ties: plan order) and always the reference. */
 void sow_halve(const double *means, int arms, int reference, int eta, bool *on);
 
 /* Fresh seeds for a winner: one look at all n differences, one arm (m = 1). */
@@ -187,9 +187,9 @@ typedef struct sow_outcome {
     int leader;                  /* best mean among live arms; -1: no look yet */
     const sow_standing *confirm; /* the winner on fresh seeds; NULL: not asked for, no winner, or not yet */
     int confirm_arm;
-    const char *criterion;         /* verdict of the clauses; NULL: none, or not yet */
-    const char *criterion_clauses; /* as sow_study_judge has them: a JSON array */
-    int running, done, failed;     /* cells of every stage */
+    const char *criterion;               /* verdict of the clauses; NULL: none, or not yet */
+    const char *criterion_clauses;       /* as sow_study_judge has them: a JSON array */
+    int running, done, failed;           /* cells of every stage */
     const sow_progress_of_arm *progress; /* [arms]: of every stage */
 } sow_outcome;
 
