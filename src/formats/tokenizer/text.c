@@ -27,7 +27,7 @@ tok_piece tok_slice(const tok_piece *p, int64_t first, int64_t last) {
 }
 
 static sow_status make_room(tok_text *t, int64_t bytes) {
-    if (t->size + bytes <= t->room) return SOW_OK;
+    if (t->room > 0 && t->size + bytes <= t->room) return SOW_OK;
     int64_t room = 2 * (t->size + bytes) + 64;
     uint8_t *larger;
     SOW_TRY(SOW_NEW_RAW(t->arena, larger, room));
