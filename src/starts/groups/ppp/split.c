@@ -130,6 +130,7 @@ static sow_status partition(trial *t, int parts, sow_arena *scratch) {
     c.initial = t->initial;
     if (parts > 2) { /* asked where two were refused, mostly in vain: short trials will do */
         c.trial_rounds = 10;
+        c.rounds = 30;
         if (c.sample > 0) c.sample = (c.sample + 1) / 2;
     }
     SOW_TRY(SOW_NEW(scratch, t->side, t->node->rows.count));
