@@ -11,9 +11,10 @@ void learn_pad(double *x, int64_t columns, int64_t count) {
         for (int64_t i = count; i < end; i++) x[j * LEARN_STRIDE + i] = 0;
 }
 
-static inline double add_lanes(lanes a, lanes b) {
-    a += b;
-    return (a[0] + a[1]) + (a[2] + a[3]);
+/* By address: vectors as arguments have no fixed form without AVX. */
+static inline double add_lanes(const lanes *a, const lanes *b) {
+    lanes sum = *a + *b;
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
 SOW_CLONES double learn_sum(const double *x, int64_t n) {
@@ -25,7 +26,7 @@ SOW_CLONES double learn_sum(const double *x, int64_t n) {
         odd += *(const lanes *)(x + i + VECTOR);
     }
     for (; i < n; i++) rest += x[i];
-    return add_lanes(even, odd) + rest;
+    return add_lanes(&even, &odd) + rest;
 }
 
 SOW_CLONES double learn_dot(const double *x, const double *y, int64_t n) {
@@ -37,7 +38,7 @@ SOW_CLONES double learn_dot(const double *x, const double *y, int64_t n) {
         odd += *(const lanes *)(x + i + VECTOR) * *(const lanes *)(y + i + VECTOR);
     }
     for (; i < n; i++) rest += x[i] * y[i];
-    return add_lanes(even, odd) + rest;
+    return add_lanes(&even, &odd) + rest;
 }
 
 /* Two columns of x with four of y; the whole tile lies inside the matrix. */
