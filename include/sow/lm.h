@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "sow/ops.h"
+#include "sow/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -66,6 +67,8 @@ sow_status sow_lm_new(const sow_lm_config *config, sow_state *state, sow_lm **ou
 sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm **out);
 /* Opens a Hugging Face folder (config.json, model.safetensors, sharded too) or a GGUF file; weights become F32 copies. */
 sow_status sow_lm_open(const char *path, sow_lm **out);
+/* The tokenizer that belongs to the model at `path`, as sow_lm_open finds it. */
+sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out);
 /* Frees the model and its state; NULL is allowed. */
 void sow_lm_free(sow_lm *lm);
 
@@ -85,6 +88,14 @@ sow_var sow_lm_states_from(sow_tape *t, sow_lm *lm, sow_var embedded, const sow_
 sow_var sow_lm_logits(sow_tape *t, sow_lm *lm, sow_var states);
 /* Cross-entropy of the next tokens: labels[i] is the token that should follow row i, -1 is not counted (sow_head_loss). */
 sow_var sow_lm_loss(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_tensor labels, double divisor);
+
+/* Sentence vectors: the mean of each sequence's states, divided by its length (or 1e-12); out: F32 [sequences, hidden].
+ * Nothing is recorded: the tape is reset. */
+sow_status sow_lm_embed(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, float *out);
+
+/* The sum of -log p of the counted labels, and how many they are (labels as for sow_lm_loss). The tape is reset. */
+sow_status sow_lm_score(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_tensor labels, double *sum,
+                        int64_t *counted);
 
 #ifdef __cplusplus
 }

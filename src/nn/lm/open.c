@@ -146,6 +146,16 @@ sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out) {
     return out->gguf ? SOW_OK : sow_fail(SOW_E_NOT_FOUND, "%s: no config.json and no GGUF file in it", path);
 }
 
+sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out) {
+    sow_arena *arena;
+    lm_place place;
+    SOW_TRY(sow_arena_new(&arena));
+    sow_status status = lm_locate(arena, path, &place);
+    if (status == SOW_OK) status = sow_tokenizer_open(place.gguf ? place.gguf : place.folder, out);
+    sow_arena_free(arena);
+    return status;
+}
+
 sow_status sow_lm_open(const char *path, sow_lm **out) {
     sow_arena *arena;
     lm_place place;

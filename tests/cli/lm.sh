@@ -1,0 +1,37 @@
+. "$SOW_ROOT/tests/cli/lib.sh"
+
+printf 'Hello, world!\nThe capital of France is\n' >two.txt
+printf '{"text":"Hello, world!"}\n\n{"text":"The capital of France is"}\n' >two.jsonl
+
+expect_message 1 'nope: no such model' 'a model that is not there' "$SOW" lm score --model nope --data two.txt
+expect_message 2 'give either --data or --prompt' 'neither data nor prompt' "$SOW" lm score --model nope
+mkdir -p empty broken
+expect_message 1 'no config.json and no GGUF file' 'an empty folder' "$SOW" lm score --model empty --data two.txt
+echo '{"model_type":"mamba"}' >broken/config.json
+expect_message 1 'found mamba, expected llama' 'another kind of model' "$SOW" lm score --model broken --data two.txt
+printf 'GGUF' >broken.gguf
+expect_message 1 'broken.gguf' 'a GGUF file cut short' "$SOW" lm score --model broken.gguf --data two.txt
+
+if "$SOW" lm tokenize --model smollm2 --data two.txt >/dev/null 2>&1; then
+    expect_output '^504 3575 282 4649 314$' 'ids of lines' "$SOW" lm tokenize --model smollm2 --data two.txt
+    expect_output '^[{]"ids":\[19556,28,905,17\][}]$' 'ids of JSON lines' "$SOW" lm tokenize --model smollm2 --data two.jsonl --json
+    "$SOW" lm tokenize --model smollm2 --data two.txt --json >ids.jsonl
+    "$SOW" lm tokenize --model smollm2 --decode --data ids.jsonl >back.txt
+    expect_same 'and back' two.txt back.txt
+    "$SOW" lm score --model smollm2 --prompt 'The capital of France is' --top 2 --json >top.json 2>/dev/null
+    expect_true 'the likeliest next token' grep -q '\[7042, 17.371' top.json
+    "$SOW" lm score --model smollm2 --data two.txt --per-line --json >score.json 2>/dev/null
+    expect_true 'a loss for each line' test "$(grep -c '"loss"' score.json)" = 3
+    printf 'a\377b' >bad.txt
+    expect_message 1 'text 1: the text is not UTF-8 at byte 1' 'text that is not UTF-8' "$SOW" lm tokenize --model smollm2 --data bad.txt
+    expect_ok 'unless it is replaced' "$SOW" lm tokenize --model smollm2 --data bad.txt --invalid replace
+else
+    skip 'sow lm with a language model' 'sow fetch smollm2'
+fi
+if "$SOW" lm tokenize --model minilm --data two.txt >/dev/null 2>&1; then
+    expect_ok 'sentence vectors' "$SOW" lm embed --model minilm --data two.txt -o e.npy
+    expect_message 1 'exists already' 'are not overwritten' "$SOW" lm embed --model minilm --data two.txt -o e.npy
+    expect_message 1 'an encoder has no next-token head' 'an encoder predicts nothing' "$SOW" lm score --model minilm --data two.txt
+else
+    skip 'sow lm with an encoder' 'sow fetch minilm'
+fi
