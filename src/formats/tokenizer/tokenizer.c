@@ -272,12 +272,20 @@ static sow_status locate(sow_arena *arena, const char *path, const char **out) {
     return sow_fail(SOW_E_NOT_FOUND, "%s: neither tokenizer.json nor a GGUF file in it", path);
 }
 
+static bool is_gguf(const char *path) {
+    sow_map map;
+    if (sow_map_open(path, &map) != SOW_OK) return false;
+    bool gguf = map.size >= 4 && !memcmp(map.data, "GGUF", 4);
+    sow_map_close(&map);
+    return gguf;
+}
+
 static sow_status load(sow_tokenizer *t, const char *path) {
     SOW_TRY(sow_arena_new(&t->cache_arena));
     SOW_TRY(sow_arena_new(&t->scratch));
     SOW_TRY(SOW_NEW(t->arena, t->cache, TOK_CACHE));
     SOW_TRY(locate(t->arena, path, &path));
-    sow_status status = ends_with(path, ".gguf") ? tok_load_gguf(t, path) : tok_load_json(t, path);
+    sow_status status = is_gguf(path) ? tok_load_gguf(t, path) : tok_load_json(t, path);
     return status == SOW_OK ? tok_index_added(t) : sow_fail_in(status, "%s", path);
 }
 
