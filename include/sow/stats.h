@@ -36,6 +36,9 @@ sow_status sow_summarise(const double *values, int n, sow_summary *out);
 /* The interquartile mean as rliable (Agarwal et al. 2021) has it: floor(n/4) whole values dropped on each side. */
 sow_status sow_iqm_rliable(const double *values, int n, double *out);
 
+/* The k-th smallest (from 0) of n values, which are reordered (Hoare's selection). n >= 1. Cost: linear on average. */
+double sow_select(double *values, int64_t n, int64_t k);
+
 /* Probability of improvement: share of d > 0, ties half; and over all pairs of a value of x with one of y. */
 double sow_improvement_paired(const double *d, int n);
 double sow_improvement(const double *x, int nx, const double *y, int ny);

@@ -16,14 +16,9 @@ typedef struct embedding_job {
 
 enum { GATHER_ROWS = 64, SCATTER_COLUMNS = 64 };
 
-static sow_range part(int64_t cell, int64_t grain, int64_t total) {
-    int64_t first = cell * grain, left = total - first;
-    return (sow_range){first, left < grain ? left : grain};
-}
-
 static void gather(void *context, int64_t cell) {
     const embedding_job *j = context;
-    sow_range r = part(cell, GATHER_ROWS, j->e->rows);
+    sow_range r = sow_range_of(cell, GATHER_ROWS, j->e->rows);
     const int32_t *ids = j->e->ids;
     size_t row = (size_t)j->e->d * sow_dtype_size(j->rows.dtype);
     for (int64_t i = r.first; i < r.first + r.count; i++)
@@ -34,7 +29,7 @@ static void gather(void *context, int64_t cell) {
 SOW_CLONES static void scatter(void *context, int64_t cell) {
     const embedding_job *j = context;
     int64_t d = j->e->d;
-    sow_range c = part(cell, SCATTER_COLUMNS, d);
+    sow_range c = sow_range_of(cell, SCATTER_COLUMNS, d);
     const int32_t *ids = j->e->ids;
     for (int64_t i = 0; i < j->e->rows; i++) {
         if (ids[i] == j->e->padding) continue;

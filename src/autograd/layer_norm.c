@@ -31,8 +31,7 @@ typedef struct job {
 } job;
 
 static sow_range rows_of(const layer_norm *a, int64_t cell) {
-    int64_t first = cell * cell_rows(a), left = a->rows - first;
-    return (sow_range){first, left < cell_rows(a) ? left : cell_rows(a)};
+    return sow_range_of(cell, cell_rows(a), a->rows);
 }
 
 /* ---- f32 rows ---- */

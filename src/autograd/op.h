@@ -92,12 +92,15 @@ bool sow_is_recomputing(const sow_tape *t);
 /* The dropout stream of this recording: seed and step of sow_tape_random. */
 void sow_tape_random_state(const sow_tape *t, uint64_t *seed, uint64_t *step);
 
-/* Runs `cell` over chunks of at most 16,384 elements: element-wise loops of dense tensors. */
+/* What a cell works on: part `index` of `total` items cut into parts of `grain`; and of elements, in chunks of 16,384. */
 typedef struct sow_range { int64_t first, count; } sow_range;
 enum { SOW_CHUNK = 16384 };
+static inline sow_range sow_range_of(int64_t index, int64_t grain, int64_t total) {
+    int64_t first = index * grain, left = total - first;
+    return (sow_range){first, left < grain ? left : grain};
+}
 static inline sow_range sow_chunk(int64_t index, int64_t total) {
-    int64_t first = index * SOW_CHUNK, left = total - first;
-    return (sow_range){first, left < SOW_CHUNK ? left : SOW_CHUNK};
+    return sow_range_of(index, SOW_CHUNK, total);
 }
 
 #endif

@@ -29,8 +29,7 @@ static int64_t cells_of(const rms_norm *a) {
 }
 
 static sow_range rows_of(const rms_norm *a, int64_t cell) {
-    int64_t first = cell * cell_rows(a), left = a->rows - first;
-    return (sow_range){first, left < cell_rows(a) ? left : cell_rows(a)};
+    return sow_range_of(cell, cell_rows(a), a->rows);
 }
 
 /* The three loops for one type. Sums in f64 lanes, added in a fixed order. */

@@ -16,6 +16,7 @@
 #include "sow/npy.h"
 #include "sow/safetensors.h"
 #include "sow/table.h"
+#include "sow/text.h"
 
 enum { JSON_BYTES_MAX = 64 << 20, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
 
@@ -25,17 +26,12 @@ sow_status inspect_put(sow_call *call, const char *key, json_t *value) {
                : SOW_OK;
 }
 
-static bool ends_with(const char *text, const char *ending) {
-    size_t a = strlen(text), b = strlen(ending);
-    return a >= b && strcmp(text + a - b, ending) == 0;
-}
-
 /* ---- safetensors ---- */
 
 /* The mask beside X.safetensors, X.mask.safetensors; *mask NULL where there is none. */
 static sow_status open_mask(sow_call *call, const char *path, sow_safetensors **mask) {
     *mask = NULL;
-    if (!ends_with(path, ".safetensors") || ends_with(path, ".mask.safetensors")) return SOW_OK;
+    if (!sow_ends_with(path, ".safetensors") || sow_ends_with(path, ".mask.safetensors")) return SOW_OK;
     char *beside = sow_arena_format(call->arena, "%.*s.mask.safetensors", (int)(strlen(path) - strlen(".safetensors")),
                                     path);
     if (!beside) return SOW_E_MEMORY;
@@ -405,14 +401,14 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     char start[16];
     size_t size;
     SOW_TRY(read_start(path, start, &size));
-    if (ends_with(path, ".safetensors") || ends_with(path, ".index.json")) return inspect_safetensors(call, path);
+    if (sow_ends_with(path, ".safetensors") || sow_ends_with(path, ".index.json")) return inspect_safetensors(call, path);
     if (size >= 6 && memcmp(start, "\x93NUMPY", 6) == 0) return inspect_npy(call, path);
     if (size >= 4 && memcmp(start, "PK\3\4", 4) == 0) return inspect_npz(call, path);
     if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0))
         return inspect_image(call, path);
     if (size == 16 && memcmp(start, "SQLite format 3", 16) == 0) return inspect_store(call, path);
-    if (ends_with(path, ".json")) return inspect_json(call, path);
-    if (ends_with(path, ".csv") || ends_with(path, ".tsv") || ends_with(path, ".csv.gz"))
+    if (sow_ends_with(path, ".json")) return inspect_json(call, path);
+    if (sow_ends_with(path, ".csv") || sow_ends_with(path, ".tsv") || sow_ends_with(path, ".csv.gz"))
         return inspect_csv(call, path);
     return sow_fail(SOW_E_FORMAT,
                     "%s: found no format that Sow knows, expected safetensors, npy, npz, PNG, JPEG, CSV or JSON", path);

@@ -8,6 +8,7 @@
 #include "sow/lm.h"
 #include "sow/log.h"
 #include "sow/npy.h"
+#include "sow/text.h"
 
 static const size_t text_max = (size_t)1 << 30;
 
@@ -38,8 +39,7 @@ static sow_status json_text(sow_arena *arena, const char *path, int64_t number, 
 }
 
 static bool is_json(const char *path, sow_span line) {
-    size_t n = strlen(path);
-    return (n > 6 && !strcmp(path + n - 6, ".jsonl")) || (!strcmp(path, "-") && line.size > 0 && line.text[0] == '{');
+    return (strlen(path) > 6 && sow_ends_with(path, ".jsonl")) || (!strcmp(path, "-") && line.size > 0 && line.text[0] == '{');
 }
 
 static sow_status read_text(sow_arena *arena, const char *path, sow_span *out) {

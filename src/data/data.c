@@ -11,15 +11,11 @@
 
 #include "data/readers.h"
 #include "sow/file.h"
+#include "sow/text.h"
 
 enum { VALIDATION_MOST = 5000, TENTH = 10 };
 
 /* ---- which reader ---- */
-
-static bool ends_with(const char *text, const char *end) {
-    size_t a = strlen(text), b = strlen(end);
-    return a >= b && strcasecmp(text + a - b, end) == 0;
-}
 
 static sow_status read_folder(const char *folder, const sow_dataset *classes, sow_found *found) {
     sow_arena *scratch;
@@ -55,16 +51,16 @@ static sow_status read_any(const char *name, const char *label, const sow_datase
     if (strncmp(name, "synthetic:relmlp", 16) == 0) return read_synthetic(name, found);
     if (strncmp(name, "synthetic:", 10) == 0) return sow_fail(SOW_E_ARGUMENT, "%s: no such synthetic task; there is synthetic:relmlp", name);
     bool known = strcmp(name, "mnist") == 0 || strcmp(name, "fashion-mnist") == 0;
-    if (!known && strchr(name, ',') && ends_with(name, ".npy")) return sow_read_npy_pair(name, found);
+    if (!known && strchr(name, ',') && sow_ends_with_any_case(name, ".npy")) return sow_read_npy_pair(name, found);
     char *folder;
     if (known || !sow_path_exists(name)) {
         SOW_TRY(sow_data_locate(arena, name, &folder));
         return read_folder(folder, classes, found);
     }
     if (sow_is_folder(name)) return read_folder(name, classes, found);
-    if (ends_with(name, ".csv") || ends_with(name, ".tsv") || ends_with(name, ".csv.gz") || ends_with(name, ".tsv.gz"))
+    if (sow_ends_with_any_case(name, ".csv") || sow_ends_with_any_case(name, ".tsv") || sow_ends_with_any_case(name, ".csv.gz") || sow_ends_with_any_case(name, ".tsv.gz"))
         return sow_read_csv(name, label, classes, found);
-    if (ends_with(name, ".npy")) return sow_fail(SOW_E_ARGUMENT, "%s: give inputs and labels as a pair, x.npy,y.npy", name);
+    if (sow_ends_with_any_case(name, ".npy")) return sow_fail(SOW_E_ARGUMENT, "%s: give inputs and labels as a pair, x.npy,y.npy", name);
     return sow_fail(SOW_E_FORMAT, "%s: not a folder, a .csv or a pair of .npy files: not known as data", name);
 }
 
@@ -205,7 +201,7 @@ static sow_status short_name(sow_arena *arena, const char *name, char **out) {
     char *copy = sow_arena_copy(arena, name);
     if (!copy) return SOW_E_MEMORY;
     for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--) copy[n - 1] = 0;
-    char *comma = ends_with(copy, ".npy") ? strchr(copy, ',') : NULL;
+    char *comma = sow_ends_with_any_case(copy, ".npy") ? strchr(copy, ',') : NULL;
     if (comma) *comma = 0;
     *out = comma ? sow_arena_format(arena, "%s,%s", sow_path_name(copy), sow_path_name(comma + 1)) : sow_arena_copy(arena, sow_path_name(copy));
     return *out ? SOW_OK : SOW_E_MEMORY;

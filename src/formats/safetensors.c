@@ -1,5 +1,6 @@
 /* Reading safetensors: one file or the shards of an index, checked whole, mapped, never copied unless misaligned. */
 #include "sow/safetensors.h"
+#include "sow/text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -311,11 +312,6 @@ static sow_status open_single(sow_safetensors *file, const char *path) {
     return sort_names(file);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t a = strlen(text), b = strlen(end);
-    return a >= b && strcmp(text + a - b, end) == 0;
-}
-
 /* model.safetensors, else its index, else the folder's only .safetensors file (adapters and others name it so). */
 static sow_status open_folder(sow_safetensors *file, const char *folder) {
     char **names, *path;
@@ -326,7 +322,7 @@ static sow_status open_folder(sow_safetensors *file, const char *folder) {
     if (sow_path_exists(path)) return open_index(file, path);
     SOW_TRY(sow_list_folder(file->arena, folder, FOLDER_MAX, &names, &count));
     for (int64_t i = 0; i < count; i++) {
-        if (!ends_with(names[i], ".safetensors")) continue;
+        if (!sow_ends_with(names[i], ".safetensors")) continue;
         if (found >= 0)
             return sow_fail(SOW_E_ARGUMENT, "%s: holds %s and %s but no model.safetensors and no index: name the file", folder, names[found], names[i]);
         found = i;
@@ -346,7 +342,7 @@ sow_status sow_safetensors_open(const char *path, sow_safetensors **out) {
         file->arena = arena;
         if (!(file->path = sow_arena_copy(arena, path))) status = SOW_E_MEMORY;
         else if (sow_is_folder(path)) status = open_folder(file, path);
-        else if (ends_with(path, ".json")) status = open_index(file, path);
+        else if (sow_ends_with(path, ".json")) status = open_index(file, path);
         else status = open_single(file, path);
     }
     if (status == SOW_OK) *out = file;

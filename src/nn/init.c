@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sow/linalg.h"
+#include "sow/text.h"
 
 #define FANS INIT_MODE | INIT_SLOPE | INIT_NONLINEARITY
 static const char convolution[] = "a convolution's weight of 3 to 5 dimensions";
@@ -318,11 +319,6 @@ static sow_status fill_delta_orthogonal(sow_rng *rng, double gain, sow_tensor t)
 
 /* ---- PyTorch's modules ---- */
 
-static bool has_ending(const char *name, const char *ending) {
-    size_t n = strlen(name), e = strlen(ending);
-    return n >= e && !strcmp(name + n - e, ending);
-}
-
 static sow_status fill_as_module(sow_rng *rng, const char *name, sow_role role, double weight_fan_in, sow_tensor t) {
     sow_init linear = sow_init_defaults(SOW_INIT_KAIMING_UNIFORM);
     distribution d = normal_of(1);
@@ -331,8 +327,8 @@ static sow_status fill_as_module(sow_rng *rng, const char *name, sow_role role, 
     case SOW_ROLE_WEIGHT: SOW_TRY(kaiming(&linear, true, t, &d)); break;
     case SOW_ROLE_BIAS: d = uniform_within(weight_fan_in > 0 ? 1 / sqrt(weight_fan_in) : 0); break;
     case SOW_ROLE_EMBEDDING: break;
-    case SOW_ROLE_NORM: sow_fill(t, !has_ending(name, "bias") && !has_ending(name, "beta")); return SOW_OK;
-    case SOW_ROLE_BUFFER: sow_fill(t, has_ending(name, "running_var")); return SOW_OK;
+    case SOW_ROLE_NORM: sow_fill(t, !sow_ends_with(name, "bias") && !sow_ends_with(name, "beta")); return SOW_OK;
+    case SOW_ROLE_BUFFER: sow_fill(t, sow_ends_with(name, "running_var")); return SOW_OK;
     }
     return role == SOW_ROLE_BIAS && !(weight_fan_in > 0) ? (sow_fill(t, 0), SOW_OK) : draw(rng, &d, t);
 }

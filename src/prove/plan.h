@@ -41,4 +41,7 @@ sow_status plan_write_texts(sow_arena *arena, sow_plan *plan, const json_t *file
 extern const char *const plan_claims[], *const plan_tests[], *const plan_races[], *const plan_directions[],
                                                                                       *const plan_failures[];
 
+/* A standing before any number is known: all of them NaN. */
+sow_standing prove_no_standing(const char *verdict);
+
 #endif

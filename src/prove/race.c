@@ -286,19 +286,23 @@ static double effect_of(const trial *t, int arm, int n) {
     return count > 0 ? sum / count : NAN;
 }
 
+sow_standing prove_no_standing(const char *verdict) {
+    return (sow_standing){.verdict = verdict,
+                          .effect = NAN,
+                          .low = NAN,
+                          .high = NAN,
+                          .p = NAN,
+                          .failure_bound = NAN,
+                          .mean = NAN,
+                          .sd = NAN,
+                          .iqm = NAN};
+}
+
 static void describe(const trial *t, int arm, bool shown, sow_standing *s) {
     int reference = t->plan->reference, n = t->left[arm] ? t->left[arm] : t->out->looked;
     bool absent = t->scores->absent && t->scores->absent[arm];
-    *s = (sow_standing){.verdict = arm == reference ? "reference" : t->verdicts[arm],
-                        .n = absent ? 0 : n,
-                        .effect = NAN,
-                        .low = NAN,
-                        .high = NAN,
-                        .p = NAN,
-                        .failure_bound = NAN,
-                        .mean = NAN,
-                        .sd = NAN,
-                        .iqm = NAN};
+    *s = prove_no_standing(arm == reference ? "reference" : t->verdicts[arm]);
+    s->n = absent ? 0 : n;
     if (absent) return;
     s->spoiled = t->spoiled_at[arm] && t->spoiled_at[arm] <= n;
     if (arm != reference && t->spoiled_at[reference] && t->spoiled_at[reference] <= n) s->spoiled = true;

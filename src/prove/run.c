@@ -379,16 +379,7 @@ static sow_status take_memory(prove_run *run) {
     SOW_TRY(SOW_NEW(run->arena, run->now.standings, arms));
     run->here = sow_arena_copy(run->arena, here);
     run->folder = run->here ? sow_path_join(run->arena, run->here, run->race->folder) : NULL;
-    for (int a = 0; a < arms; a++)
-        run->now.standings[a] = (sow_standing){.verdict = "not decided",
-                                               .effect = NAN,
-                                               .low = NAN,
-                                               .high = NAN,
-                                               .p = NAN,
-                                               .failure_bound = NAN,
-                                               .mean = NAN,
-                                               .sd = NAN,
-                                               .iqm = NAN};
+    for (int a = 0; a < arms; a++) run->now.standings[a] = prove_no_standing("not decided");
     run->now.standings[run->plan->reference].verdict = "reference";
     run->now.leader = -1;
     run->outcome = (sow_outcome){.plan = run->plan, .progress = run->progress, .leader = -1};

@@ -74,6 +74,26 @@ sow_status sow_iqm_rliable(const double *values, int n, double *out) {
     return SOW_OK;
 }
 
+double sow_select(double *values, int64_t n, int64_t k) {
+    int64_t low = 0, high = n - 1;
+    while (low < high) {
+        double pivot = values[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (values[i] < pivot) i++;
+            while (values[j] > pivot) j--;
+            if (i > j) break;
+            double kept = values[i];
+            values[i++] = values[j];
+            values[j--] = kept;
+        }
+        if (k <= j) high = j;
+        else if (k >= i) low = i;
+        else break;
+    }
+    return values[k];
+}
+
 double sow_improvement_paired(const double *d, int n) {
     double wins = 0;
     for (int i = 0; i < n; i++) wins += d[i] > 0 ? 1 : d[i] == 0 ? 0.5 : 0;

@@ -130,23 +130,18 @@ static bool has_word(const char *name, const char *word) {
     return false;
 }
 
-static bool has_ending(const char *name, const char *ending) {
-    size_t n = strlen(name), e = strlen(ending);
-    return n >= e && !strcmp(name + n - e, ending);
-}
-
 sow_role sow_role_of(const char *name, int rank) {
     static const char *const norms[] = {"norm", "bn", "ln", "layernorm", "rmsnorm", "groupnorm", "batchnorm", "instancenorm", "LayerNorm", "gamma", "beta"};
     static const char *const embeddings[] = {"embed", "embedding", "embeddings", "wte", "wpe", "emb", "tokens", "position"};
     static const char *const buffers[] = {"running_mean", "running_var", "num_batches_tracked", "position_ids", "inv_freq"};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        if (has_ending(name, buffers[i])) return SOW_ROLE_BUFFER;
+        if (sow_ends_with(name, buffers[i])) return SOW_ROLE_BUFFER;
     for (size_t i = 0; i < sizeof norms / sizeof *norms; i++)
         if (has_word(name, norms[i])) return SOW_ROLE_NORM;
     for (size_t i = 0; i < sizeof embeddings / sizeof *embeddings; i++)
         if (has_word(name, embeddings[i])) return SOW_ROLE_EMBEDDING;
     if (rank >= 2) return SOW_ROLE_WEIGHT;
-    return has_ending(name, "weight") ? SOW_ROLE_NORM : SOW_ROLE_BIAS;
+    return sow_ends_with(name, "weight") ? SOW_ROLE_NORM : SOW_ROLE_BIAS;
 }
 
 sow_status sow_state_add_gradients(sow_state *state) {

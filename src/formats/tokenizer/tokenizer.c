@@ -6,6 +6,7 @@
 
 #include "formats/tokenizer/read.h"
 #include "sow/file.h"
+#include "sow/text.h"
 
 /* ---- added tokens ---- */
 
@@ -253,11 +254,6 @@ sow_status sow_encode(sow_tokenizer *t, sow_arena *arena, const char *text, size
 
 /* ---- opening ---- */
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), e = strlen(end);
-    return n >= e && !strcmp(text + n - e, end);
-}
-
 /* tokenizer.json of a folder, else its GGUF file. */
 static sow_status locate(sow_arena *arena, const char *path, const char **out) {
     char **names;
@@ -268,7 +264,7 @@ static sow_status locate(sow_arena *arena, const char *path, const char **out) {
     if (sow_path_exists(*out)) return SOW_OK;
     SOW_TRY(sow_list_folder(arena, path, 10000, &names, &count));
     for (int64_t i = 0; i < count; i++)
-        if (ends_with(names[i], ".gguf")) return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
+        if (sow_ends_with(names[i], ".gguf")) return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
     return sow_fail(SOW_E_NOT_FOUND, "%s: neither tokenizer.json nor a GGUF file in it", path);
 }
 

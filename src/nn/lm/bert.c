@@ -1,7 +1,8 @@
 /* BERT encoders: Devlin et al. 2019, arXiv 1810.04805. Norms behind each branch; every token sees all of its sequence. */
 #include "nn/lm/lm.h"
 
-static sow_var layer(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens) {
+static sow_var layer(sow_tape *t, sow_lm *lm, int64_t i, sow_var x, const sow_tokens *tokens) {
+    (void)i;
     const sow_lm_config *c = &lm->config;
     sow_var q = lm_linear(t, lm, "attention.self.query", x, c->hidden, true);
     sow_var k = lm_linear(t, lm, "attention.self.key", x, c->hidden, true);
@@ -30,18 +31,7 @@ static sow_var states(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *toke
         t, x, lm_rows(t, lm, "position_embeddings", lm->config.positions, positions, tokens->start[tokens->sequences]));
     x = lm_layer_norm(t, lm, "LayerNorm", sow_add(t, x, segment(t, lm)));
     sow_leave(t);
-    for (int64_t i = 0; i < lm->config.layers && x; i++) {
-        if (lm->recompute) sow_recompute_begin(t);
-        sow_enter(t, "encoder.layer.%lld", (long long)i);
-        x = sow_tap(t, "", x, layer(t, lm, x, tokens));
-        sow_leave(t);
-        if (lm->recompute) x = sow_recompute_end(t, x);
-    }
-    return x;
+    return lm_layers(t, lm, "encoder.layer", layer, x, tokens);
 }
 
-static sow_var embed(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
-    return lm_embed(t, lm, "embeddings.word_embeddings", tokens);
-}
-
-const lm_family lm_bert = {"bert", "bert", embed, states, "embeddings.word_embeddings", NULL};
+const lm_family lm_bert = {"bert", "bert", states, "embeddings.word_embeddings", NULL};

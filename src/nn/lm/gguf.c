@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "nn/lm/open.h"
+#include "sow/text.h"
 #include "sow/threads.h"
 
 /* ---- metadata ---- */
@@ -235,11 +236,6 @@ static void read_rows(void *context, int64_t cell) {
     }
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), e = strlen(end);
-    return n >= e && !strcmp(text + n - e, end);
-}
-
 static void read_values(const arch *a, const sow_lm_config *c, const sow_gguf_tensor *from, float *to) {
     int64_t values, bytes;
     sow_gguf_block(from->type, &values, &bytes);
@@ -258,7 +254,7 @@ static void read_values(const arch *a, const sow_lm_config *c, const sow_gguf_te
             j.heads = 0; /* mis-shaped: named later */
         if (from->rank == 1 && j.heads == 0) j.rows = 1, j.width = from->count, j.row_bytes = (int64_t)from->bytes;
     }
-    if (a->family == SOW_LM_GEMMA3 && ends_with(from->name, "norm.weight")) j.shift = -1; /* the file holds 1 + w */
+    if (a->family == SOW_LM_GEMMA3 && sow_ends_with(from->name, "norm.weight")) j.shift = -1; /* the file holds 1 + w */
     sow_cells(sow_cells_for(j.rows, j.cell_rows), read_rows, &j);
 }
 

@@ -16,26 +16,18 @@ static sow_var feed_forward(sow_tape *t, sow_lm *lm, sow_var x) {
     return lm_residual(t, x, lm_linear_by_inputs(t, lm, "mlp.c_proj", h, lm->config.hidden));
 }
 
+static sow_var layer(sow_tape *t, sow_lm *lm, int64_t i, sow_var x, const sow_tokens *tokens) {
+    (void)i;
+    sow_var middle = attention(t, lm, x, tokens), out = feed_forward(t, lm, middle);
+    sow_done(t, middle);
+    return out;
+}
+
 static sow_var states(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens) {
     const int32_t *positions = lm_positions(t, lm, tokens);
     if (!positions) return NULL;
     x = sow_add(t, x, lm_rows(t, lm, "wpe", lm->config.positions, positions, tokens->start[tokens->sequences]));
-    for (int64_t i = 0; i < lm->config.layers && x; i++) {
-        sow_var in = x;
-        if (lm->recompute) sow_recompute_begin(t);
-        sow_enter(t, "h.%lld", (long long)i);
-        sow_var middle = attention(t, lm, x, tokens);
-        x = sow_tap(t, "", in, feed_forward(t, lm, middle));
-        sow_done(t, middle);
-        sow_leave(t);
-        if (lm->recompute) x = sow_recompute_end(t, x);
-        if (i > 0) sow_done(t, in);
-    }
-    return lm_layer_norm(t, lm, "ln_f", x);
+    return lm_layer_norm(t, lm, "ln_f", lm_layers(t, lm, "h", layer, x, tokens));
 }
 
-static sow_var embed(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
-    return lm_embed(t, lm, "wte", tokens);
-}
-
-const lm_family lm_gpt2 = {"gpt2", "transformer", embed, states, "wte", "lm_head"};
+const lm_family lm_gpt2 = {"gpt2", "transformer", states, "wte", "lm_head"};

@@ -29,28 +29,18 @@ static sow_var feed_forward(sow_tape *t, sow_lm *lm, sow_var x) {
     return lm_residual(t, x, down);
 }
 
+static sow_var layer(sow_tape *t, sow_lm *lm, int64_t i, sow_var x, const sow_tokens *tokens) {
+    (void)i;
+    sow_var middle = attention(t, lm, x, tokens), out = feed_forward(t, lm, middle);
+    sow_done(t, middle);
+    return out;
+}
+
 static sow_var states(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens) {
     sow_enter(t, "model");
-    for (int64_t i = 0; i < lm->config.layers && x; i++) {
-        sow_var in = x;
-        if (lm->recompute) sow_recompute_begin(t);
-        sow_enter(t, "layers.%lld", (long long)i);
-        x = attention(t, lm, x, tokens);
-        sow_var middle = x;
-        x = feed_forward(t, lm, x);
-        sow_done(t, middle);
-        x = sow_tap(t, "", in, x);
-        sow_leave(t);
-        if (lm->recompute) x = sow_recompute_end(t, x);
-        if (i > 0) sow_done(t, in);
-    }
-    sow_var n = lm_rms_norm(t, lm, "norm", x, false);
+    x = lm_rms_norm(t, lm, "norm", lm_layers(t, lm, "layers", layer, x, tokens), false);
     sow_leave(t);
-    return n;
+    return x;
 }
 
-static sow_var embed(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
-    return lm_embed(t, lm, "model.embed_tokens", tokens);
-}
-
-const lm_family lm_llama = {"llama", "", embed, states, "model.embed_tokens", "lm_head"};
+const lm_family lm_llama = {"llama", "", states, "model.embed_tokens", "lm_head"};

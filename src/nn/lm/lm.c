@@ -110,6 +110,19 @@ sow_var lm_residual(sow_tape *t, sow_var x, sow_var y) {
     return sum;
 }
 
+sow_var lm_layers(sow_tape *t, sow_lm *lm, const char *level, lm_layer layer, sow_var x, const sow_tokens *tokens) {
+    for (int64_t i = 0; i < lm->config.layers && x; i++) {
+        sow_var in = x;
+        if (lm->recompute) sow_recompute_begin(t);
+        sow_enter(t, "%s.%lld", level, (long long)i);
+        x = sow_tap(t, "", in, layer(t, lm, i, in, tokens));
+        sow_leave(t);
+        if (lm->recompute) x = sow_recompute_end(t, x);
+        if (i > 0) sow_done(t, in); /* the first one's input is the caller's */
+    }
+    return x;
+}
+
 /* ---- rotary tables ---- */
 
 static sow_status grow_rotary(sow_lm *lm, const sow_rope *rope, int64_t longest, sow_tensor *table) {
@@ -162,7 +175,7 @@ sow_var sow_lm_states_from(sow_tape *t, sow_lm *lm, sow_var embedded, const sow_
 
 sow_var sow_lm_states(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
     int levels = enter_prefix(t, lm);
-    sow_var x = leave_prefix(t, levels, lm_family_of(lm)->embed(t, lm, tokens));
+    sow_var x = leave_prefix(t, levels, lm_embed(t, lm, lm_family_of(lm)->table, tokens));
     return sow_lm_states_from(t, lm, x, tokens);
 }
 

@@ -25,10 +25,14 @@ sow_var lm_attend(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_var q, 
 /* x + y; y is used nowhere else. */
 sow_var lm_residual(sow_tape *t, sow_var x, sow_var y);
 
+/* One layer: from its input to its output, within its level of names. */
+typedef sow_var (*lm_layer)(sow_tape *t, sow_lm *lm, int64_t i, sow_var x, const sow_tokens *tokens);
+/* All layers in turn, "level.I" each, tapped, recomputed in backward where the model says so. */
+sow_var lm_layers(sow_tape *t, sow_lm *lm, const char *level, lm_layer layer, sow_var x, const sow_tokens *tokens);
+
 /* The families: from embeddings to final states, and the name of the head's table. */
 typedef struct lm_family {
     const char *name, *prefix; /* prefix may be missing in files */
-    sow_var (*embed)(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
     sow_var (*states)(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens);
     const char *table, *head; /* of input embeddings; of the head, unless tied */
 } lm_family;

@@ -5,8 +5,8 @@
 #include "sow/data.h"
 #include "sow/fetch.h"
 #include "sow/file.h"
-#include "sow/log.h"
 #include "sow/safetensors.h"
+#include "sow/text.h"
 
 enum { CONFIG_BYTES = 16 << 20 };
 
@@ -24,19 +24,16 @@ sow_status lm_read_json(sow_arena *arena, const char *path, json_t **out) {
 /* Buffers of old exporters that are no weights. */
 static bool is_left_out(const char *name, sow_dtype type) {
     static const char *const ends[] = {"attn.bias", "attn.masked_bias", "position_ids", "rotary_emb.inv_freq"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        size_t e = strlen(ends[i]);
-        if (n >= e && !strcmp(name + n - e, ends[i])) return true;
-    }
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (sow_ends_with(name, ends[i])) return true;
     return !sow_dtype_is_real(type);
 }
 
 /* BERT's oldest files say gamma and beta. */
 static const char *current_name(sow_arena *arena, const char *name) {
-    size_t n = strlen(name);
-    if (n > 6 && !strcmp(name + n - 6, ".gamma")) return sow_arena_format(arena, "%.*s.weight", (int)n - 6, name);
-    if (n > 5 && !strcmp(name + n - 5, ".beta")) return sow_arena_format(arena, "%.*s.bias", (int)n - 5, name);
+    int n = (int)strlen(name);
+    if (n > 6 && sow_ends_with(name, ".gamma")) return sow_arena_format(arena, "%.*s.weight", n - 6, name);
+    if (n > 5 && sow_ends_with(name, ".beta")) return sow_arena_format(arena, "%.*s.bias", n - 5, name);
     return name;
 }
 
@@ -106,11 +103,6 @@ static sow_status resolve(sow_arena *arena, const char *path, const char **out) 
     return SOW_OK;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), e = strlen(end);
-    return n >= e && !strcmp(text + n - e, end);
-}
-
 /* The one GGUF file of a folder. */
 static sow_status find_gguf(sow_arena *arena, const char *folder, const char **out) {
     char **names;
@@ -118,7 +110,7 @@ static sow_status find_gguf(sow_arena *arena, const char *folder, const char **o
     *out = NULL;
     SOW_TRY(sow_list_folder(arena, folder, 10000, &names, &count));
     for (int64_t i = 0; i < count; i++) {
-        if (!ends_with(names[i], ".gguf")) continue;
+        if (!sow_ends_with(names[i], ".gguf")) continue;
         if (*out) return sow_fail(SOW_E_ARGUMENT, "%s holds several GGUF files; name the one that is meant", folder);
         if (!(*out = sow_path_join(arena, folder, names[i]))) return SOW_E_MEMORY;
     }

@@ -6,28 +6,12 @@
 
 #include "sow/linalg.h"
 #include "sow/random.h"
+#include "sow/stats.h"
 
 /* ---- numbers ---- */
 
 double factors_median(double *values, int64_t n) {
-    int64_t low = 0, high = n - 1, middle = (n - 1) / 2;
-    if (n <= 0) return 0;
-    while (low < high) { /* Hoare's selection: the middle element comes to its place */
-        double pivot = values[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (values[i] < pivot) i++;
-            while (values[j] > pivot) j--;
-            if (i > j) break;
-            double swap = values[i];
-            values[i++] = values[j];
-            values[j--] = swap;
-        }
-        if (middle <= j) high = j;
-        else if (middle >= i) low = i;
-        else break;
-    }
-    return values[middle];
+    return n > 0 ? sow_select(values, n, (n - 1) / 2) : 0;
 }
 
 double factors_norm(const double *v, int64_t n) {

@@ -9,16 +9,12 @@
 #include "sow/npy.h"
 #include "sow/safetensors.h"
 #include "sow/table.h"
+#include "sow/text.h"
 #include "starts/factors/factors.h"
 
 void factors_resolve(sow_call *call, const char *option, const char *value) {
     for (int i = 0; call->action->options[i].name; i++)
         if (!strcmp(call->action->options[i].name, option)) call->values[i] = value;
-}
-
-static bool ends_with(const char *text, const char *ending) {
-    size_t n = strlen(text), e = strlen(ending);
-    return n >= e && strcmp(text + n - e, ending) == 0;
 }
 
 /* ---- numbers from files ---- */
@@ -69,8 +65,8 @@ static sow_status read_safetensors(sow_arena *arena, const char *path, sow_tenso
 sow_status factors_read(sow_arena *arena, const char *path, sow_tensor *out) {
     char text[SOW_SHAPE_TEXT];
     sow_tensor raw;
-    if (ends_with(path, ".safetensors")) SOW_TRY(read_safetensors(arena, path, &raw));
-    else if (ends_with(path, ".npy")) SOW_TRY(sow_npy_read(arena, path, &raw));
+    if (sow_ends_with(path, ".safetensors")) SOW_TRY(read_safetensors(arena, path, &raw));
+    else if (sow_ends_with(path, ".npy")) SOW_TRY(sow_npy_read(arena, path, &raw));
     else SOW_TRY(read_csv(arena, path, &raw));
     if (raw.rank == 2 && raw.shape[1] == 1) raw = sow_tensor_of(raw.data, raw.dtype, 1, raw.shape);
     if (raw.rank < 1 || raw.rank > 2 || sow_count(raw) < 1)
@@ -144,7 +140,7 @@ static sow_status need_matrix(const sow_call *call, const char **path) {
 
 /* Mapped where it can be used as it lies, else read. */
 static sow_status open_dense(sow_call *call, factors_problem *p, const char *path, sow_tensor *a) {
-    if (ends_with(path, ".safetensors")) {
+    if (sow_ends_with(path, ".safetensors")) {
         SOW_TRY(sow_safetensors_open(path, &p->file));
         return only_tensor(p->file, path, "A", a);
     }

@@ -4,6 +4,7 @@
 
 #include "base/clones.h"
 #include "sow/log.h"
+#include "sow/stats.h"
 #include "starts/groups/mycorrhiza/network.h"
 
 enum { ROUNDS_MAX = 1000 };
@@ -62,27 +63,6 @@ static sow_status minimise(active_set *a) {
     return SOW_OK;
 }
 
-/* The k-th smallest (from 0) of values [n], which are reordered. */
-static double select_smallest(double *values, int64_t n, int64_t k) {
-    int64_t low = 0, high = n - 1;
-    while (low < high) {
-        double pivot = values[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (values[i] < pivot) i++;
-            while (values[j] > pivot) j--;
-            if (i > j) break;
-            double kept = values[i];
-            values[i++] = values[j];
-            values[j--] = kept;
-        }
-        if (k <= j) high = j;
-        else if (k >= i) low = i;
-        else break;
-    }
-    return values[k];
-}
-
 /* Moves x towards `next` until the first split reaches zero, and binds the 40 % that reach it first. Whether any did. */
 static bool bind(active_set *a) {
     network_fit *fit = a->fit;
@@ -90,7 +70,7 @@ static bool bind(active_set *a) {
     for (int64_t p = 0; p < fit->pairs; p++)
         if (a->free[p] && a->next[p] < 0) a->steps[negatives++] = fit->x[p] / (fit->x[p] - a->next[p]);
     if (negatives == 0) return false;
-    double bar = select_smallest(a->steps, negatives, (int64_t)ceil(.4 * (double)negatives) - 1), t = bar;
+    double bar = sow_select(a->steps, negatives, (int64_t)ceil(.4 * (double)negatives) - 1), t = bar;
     for (int64_t i = 0; i < negatives; i++) t = fmin(t, a->steps[i]);
     for (int64_t p = 0; p < fit->pairs; p++) {
         if (!a->free[p]) continue;

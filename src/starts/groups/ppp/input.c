@@ -10,6 +10,7 @@
 #include "sow/log.h"
 #include "sow/npy.h"
 #include "sow/table.h"
+#include "sow/text.h"
 #include "sow/vectors.h"
 
 /* ---- CSV ---- */
@@ -167,14 +168,9 @@ static sow_status read_safetensors(const ppp_input_options *o, ppp_input *out) {
     return found ? SOW_OK : sow_fail(SOW_E_FORMAT, "%s: no tensor with two dimensions", out->path);
 }
 
-static bool ends_with(const char *path, const char *end) {
-    size_t length = strlen(path), size = strlen(end);
-    return length >= size && strcasecmp(path + length - size, end) == 0;
-}
-
 sow_status ppp_input_open(sow_arena *arena, const char *path, const ppp_input_options *o, ppp_input *out) {
     *out = (ppp_input){.path = path};
-    bool npy = ends_with(path, ".npy"), vec = ends_with(path, ".vec"), st = ends_with(path, ".safetensors");
+    bool npy = sow_ends_with_any_case(path, ".npy"), vec = sow_ends_with_any_case(path, ".vec"), st = sow_ends_with_any_case(path, ".safetensors");
     if ((npy || vec || st) && (o->truth || (o->ids && o->ids[0])))
         return sow_fail(SOW_E_ARGUMENT, "--id and --truth name columns of a CSV; %s has none", path);
     if (npy) SOW_TRY(read_npy(arena, out));
