@@ -52,6 +52,9 @@ void sow_optimizer_free(sow_optimizer *optimizer);
  * binds gradient, update and weight: masked weights are exactly 0 afterwards. Entries whose gradient was not
  * written since sow_fresh_gradients are skipped, as PyTorch skips None. */
 void sow_optimizer_step(sow_optimizer *optimizer, double factor);
+/* Scales all gradients of the state down so that the norm of the whole is at most `limit` (Pascanu et al. 2013, as
+ * torch.nn.utils.clip_grad_norm_); returns the norm before. limit 0: only measures. Cost: one or two passes. */
+double sow_clip_gradients(sow_state *state, double limit);
 /* Per-entry factor on the rate (learning-rate groups); default 1. */
 sow_status sow_optimizer_scale(sow_optimizer *optimizer, const char *name, double factor);
 /* Steps done, and moments as a state ("fc1.weight.exp_avg" ...) for checkpoints; they are the optimiser's own memory. */
@@ -63,8 +66,9 @@ sow_state *sow_optimizer_moments(sow_optimizer *optimizer);
 
 /* ---- training ---- */
 
-/* One evaluation. Loss and accuracy are means over all examples of a part; accuracy in [0, 1]. NaN: not measured
- * (a part without examples, the training batches before step 1, a test part skipped by test_at_best). */
+/* One evaluation. Loss and accuracy are means over all examples of a part (of a language model: over counted tokens);
+ * accuracy in [0, 1]. NaN: not measured (a part without examples, the training batches before step 1, a test part skipped
+ * by test_at_best, accuracy where a task has none). */
 typedef struct sow_evaluation {
     int64_t step;
     double train_loss;                     /* mean over the steps since the last evaluation */
@@ -81,6 +85,7 @@ typedef struct sow_training {
     sow_optimizer_config optimizer;
     sow_schedule schedule;
     unsigned augmentation;
+    double clip;                           /* the step's gradient is scaled down to this norm; 0: never */
     uint64_t seed;                         /* order, augmentation, dropout */
     const char *folder;                    /* run folder for checkpoint.safetensors; NULL: no files */
     int64_t checkpoint_every;              /* 0: none */
@@ -91,15 +96,43 @@ typedef struct sow_training {
     /* Called after each step's update, with the step's number from 1: rewinding saves theta_k here. May be NULL. */
     sow_status (*stepped)(void *user, int64_t step, sow_state *state);
     void *user;
+    bool enough;                           /* a callback sets it: the training ends here, without failure (early stopping) */
     /* filled in */
     sow_evaluation *curve;                 /* in the caller's arena; after a resume with what was measured before */
     int64_t evaluations;
 } sow_training;
 
-/* Trains the model's state in place on data->train. Step 0 is evaluated too. A non-finite loss ends it with
- * SOW_E_NUMBER, naming the step. Same bits for any number of threads and after any resume. In a steady step Sow's own
- * code allocates nothing. Ctrl-C ends it with a checkpoint and SOW_E_INTERRUPTED. */
+/* Sums over examples (of a language model: over counted tokens). */
+typedef struct sow_tally {
+    double loss, correct, examples; /* correct NaN: the task has no accuracy */
+} sow_tally;
+
+/* What the loop trains and on what: a classifier on images, a language model's adapter on texts, a toy. */
+typedef struct sow_task {
+    sow_state *state; /* its trainable entries are trained; all of it is in checkpoints */
+    /* For each of the two tapes, once: adds taps (sow_adapter_attach). May be NULL. */
+    sow_status (*open)(void *user, sow_tape *tape);
+    /* Records the loss of micro-batch `part` (0 ... parts - 1) of step `step` (from 0); the gradients of a step's parts
+     * are added, so each is to be divided by what the whole step counts. Sets the tally. NULL: the tape says why. */
+    sow_var (*loss)(void *user, sow_tape *tape, int64_t step, int64_t part, sow_tally *tally);
+    /* Sets the sums over the validation or the test part, without gradients. */
+    sow_status (*evaluate)(void *user, sow_tape *tape, bool test, sow_tally *tally);
+    bool has_validation, has_test;
+    int64_t parts;        /* micro-batches a step; 0: 1 */
+    const char *identity; /* what else must be equal for a checkpoint to belong to this training: model and data */
+    void *user;
+} sow_task;
+
+/* Trains the task's state in place. Step 0 is evaluated too. A non-finite loss ends it with SOW_E_NUMBER, naming the
+ * step. Same bits for any number of threads and after any resume. In a steady step Sow's own code allocates nothing.
+ * Ctrl-C ends it with a checkpoint and SOW_E_INTERRUPTED. */
+sow_status sow_train_task(sow_arena *arena, sow_training *training, const sow_task *task);
+
+/* The task of classifying data->train by the model, with mean softmax cross-entropy. */
 sow_status sow_train(sow_arena *arena, sow_training *training, sow_model *model, const sow_data *data);
+/* The same where only `trained` (an adapter's state, say) is trained: `open` puts it into the model's sites. */
+sow_status sow_train_with(sow_arena *arena, sow_training *training, sow_model *model, const sow_data *data,
+                          sow_state *trained, sow_status (*open)(void *user, sow_tape *tape), void *user);
 
 /* Mean loss and accuracy of a part, in batches, evaluation mode. */
 sow_status sow_evaluate(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part, double *loss, double *accuracy);

@@ -41,7 +41,6 @@ sow_arena *sow_state_arena(sow_state *state);
 /* Number of entries. */
 int64_t sow_state_count(const sow_state *state);
 /* Entry by position, in insertion order; the index is trusted. */
-/* In insertion order. */
 sow_entry *sow_state_entry(const sow_state *state, int64_t index);
 /* NULL if absent. Cost: a hash look-up. */
 sow_entry *sow_state_find(const sow_state *state, const char *name);
@@ -60,6 +59,9 @@ sow_role sow_role_of(const char *name, int rank);
 
 /* Allocates (once) the gradient of every trainable entry; a training loop calls this before its first step. */
 sow_status sow_state_add_gradients(sow_state *state);
+
+/* Thaws or freezes all entries but buffers: frozen ones get no gradient. */
+void sow_state_train(sow_state *state, bool trainable);
 
 /* A deep copy: names, roles, groups, values in the same layouts; no gradients; masks if `masks`. */
 sow_status sow_state_clone(const sow_state *from, bool masks, sow_state **out);

@@ -7,14 +7,14 @@
 /* What is needed beside weights and moments to go on with the same bits. */
 typedef struct sow_place {
     int64_t step;
-    double loss_sum, correct, examples; /* of the training batches since the last evaluation */
+    sow_tally since;                    /* of the training batches since the last evaluation */
     double best;                        /* least validation loss so far */
 } sow_place;
 
 /* Writes FOLDER/checkpoint.safetensors. */
-sow_status sow_checkpoint_write(sow_arena *arena, const sow_training *training, const sow_model *model, sow_optimizer *optimizer, const sow_place *place);
-/* Reads it back into model, optimiser, curve and place; *found false where there is none. SOW_E_FORMAT if it belongs
+sow_status sow_checkpoint_write(sow_arena *arena, const sow_training *training, const sow_task *task, sow_optimizer *optimizer, const sow_place *place);
+/* Reads it back into the state, optimiser, curve and place; *found false where there is none. SOW_E_FORMAT if it belongs
  * to another training. */
-sow_status sow_checkpoint_read(sow_arena *arena, sow_training *training, sow_model *model, sow_optimizer *optimizer, sow_place *place, bool *found);
+sow_status sow_checkpoint_read(sow_arena *arena, sow_training *training, const sow_task *task, sow_optimizer *optimizer, sow_place *place, bool *found);
 
 #endif

@@ -144,6 +144,13 @@ sow_role sow_role_of(const char *name, int rank) {
     return sow_ends_with(name, "weight") ? SOW_ROLE_NORM : SOW_ROLE_BIAS;
 }
 
+void sow_state_train(sow_state *state, bool trainable) {
+    for (int64_t i = 0; i < sow_state_count(state); i++) {
+        sow_entry *e = sow_state_entry(state, i);
+        e->trainable = trainable && e->role != SOW_ROLE_BUFFER;
+    }
+}
+
 sow_status sow_state_add_gradients(sow_state *state) {
     for (int64_t i = 0; i < state->count; i++) {
         sow_entry *e = state->entries[i];
