@@ -4,6 +4,7 @@
 
 #include "sow/data.h"
 #include "sow/nn.h"
+#include "sow/scales.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,22 +30,30 @@ double sow_schedule_at(const sow_schedule *schedule, int64_t step, int64_t steps
 
 /* ---- optimisers ---- */
 
-typedef enum sow_optimizer_kind { SOW_SGD, SOW_ADAM, SOW_ADAMW } sow_optimizer_kind;
+/* SGDM: m = momentum m + (1 - momentum) g, the first m is g; w = (1 - rate decay) w - rate m. SGD-SaI: the same with rate m
+ * times the block's scale, which is measured at its first gradient (sow/scales.h); the decay is not scaled. */
+typedef enum sow_optimizer_kind { SOW_SGD, SOW_ADAM, SOW_ADAMW, SOW_SGDM, SOW_SGD_SAI } sow_optimizer_kind;
 
 typedef struct sow_optimizer_config {
     sow_optimizer_kind kind;
     double rate;                    /* learning rate */
-    double momentum;                /* SGD */
-    bool nesterov;
+    double momentum;                /* SGD, SGDM, SGD-SaI; 0: none is kept */
+    double dampening;               /* SGD: the gradient's share that momentum leaves out, from the second step on */
+    bool nesterov;                  /* SGD, without dampening */
     double beta1, beta2, epsilon;   /* Adam: .9 .999 1e-8 when 0 */
-    double weight_decay;            /* SGD, Adam: added to the gradient; AdamW: decoupled. On every trainable entry, as in PyTorch */
+    double weight_decay;            /* SGD, Adam: added to the gradient; the others: decoupled. On every trainable entry, as in PyTorch */
+    bool coupled;                   /* SGDM, SGD-SaI: decay is added to the gradient instead */
+    sow_scale_blocks blocks;        /* SGD-SaI: what shares a scale */
+    sow_scale_norm normalise;       /* SGD-SaI: of measured scales, by the blocks that have a gradient at the first step */
+    const sow_scales *scales;       /* SGD-SaI: given ones, with their own blocks, instead of measured; only read by sow_optimizer_new */
 } sow_optimizer_config;
 
-/* "sgd", "adam", "adamw". */
+/* "sgd", "adam", "adamw", "sgdm", "sgd-sai". */
 sow_status sow_optimizer_parse(const char *name, sow_optimizer_kind *out);
 
 typedef struct sow_optimizer sow_optimizer;
-/* Fresh moments (zeros, in each entry's layout) for the trainable entries; gradients are added to the state. */
+/* Fresh moments (zeros, in each entry's layout) for the trainable entries; gradients are added to the state. SOW_E_NOT_FOUND,
+ * SOW_E_SHAPE: given scales lack a tensor, name one that there is not, or cut it into other blocks. */
 sow_status sow_optimizer_new(const sow_optimizer_config *config, sow_state *state, sow_optimizer **out);
 /* NULL is allowed; the state stays. */
 void sow_optimizer_free(sow_optimizer *optimizer);
@@ -57,11 +66,13 @@ void sow_optimizer_step(sow_optimizer *optimizer, double factor);
 double sow_clip_gradients(sow_state *state, double limit);
 /* Per-entry factor on the rate (learning-rate groups); default 1. */
 sow_status sow_optimizer_scale(sow_optimizer *optimizer, const char *name, double factor);
-/* Steps done, and moments as a state ("fc1.weight.exp_avg" ...) for checkpoints; they are the optimiser's own memory. */
+/* Steps done. */
 int64_t sow_optimizer_steps(const sow_optimizer *optimizer);
-/* Sets the count after moments were restored: Adam's bias correction follows it. */
+/* Sets the count after moments were restored: Adam's bias correction follows it. SGDM and SGD-SaI keep a count for each entry among
+ * the moments. */
 void sow_optimizer_set_steps(sow_optimizer *optimizer, int64_t steps);
-/* The moments by name ("fc1.weight.exp_avg"): the optimiser's own memory, written to restore them. */
+/* The moments by name ("fc1.weight.exp_avg"; SGD-SaI: "fc1.weight.scale" and "sgd_sai.norm" too, so that nothing is measured again): the
+ * optimiser's own memory, for checkpoints, written to restore them. */
 sow_state *sow_optimizer_moments(sow_optimizer *optimizer);
 
 /* ---- training ---- */

@@ -4,6 +4,7 @@
 
 #define SOW_VERSION "0.1.0"
 
+#include "sow/chat.h"
 #include "sow/data.h"
 #include "sow/factors.h"
 #include "sow/fetch.h"
@@ -33,6 +34,7 @@
 #include "sow/report.h"
 #include "sow/run.h"
 #include "sow/safetensors.h"
+#include "sow/scales.h"
 #include "sow/sparsity.h"
 #include "sow/state.h"
 #include "sow/stats.h"
