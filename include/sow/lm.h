@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
+#include "sow/chat.h"
 #include "sow/ops.h"
-#include "sow/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,18 +69,14 @@ sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm *
 sow_status sow_lm_open(const char *path, sow_lm **out);
 /* The tokenizer that belongs to the model at `path`, as sow_lm_open finds it. */
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out);
+/* The chat template called `name`, or, NULL, the one of the model at `path` (sow_chat_find). */
+sow_status sow_lm_chat(const char *path, const char *name, const sow_chat **out);
 /* Frees the model and its state; NULL is allowed. */
 void sow_lm_free(sow_lm *lm);
 
-/* Token sequences, packed one behind the other; none sees another, positions restart. Memory outlives the recording. */
-typedef struct sow_tokens {
-    const int32_t *ids;   /* [start[sequences]] */
-    const int64_t *start; /* [sequences + 1], beginning with 0 */
-    int64_t sequences;
-} sow_tokens;
-
-/* States behind the last norm, [tokens, hidden]. Sites (linear layers, "embed", "layers.I") are tapped under the names
- * of their modules. SOW_E_RANGE: a sequence longer than the model's positions, an id outside the vocabulary. */
+/* States behind the last norm, [tokens, hidden]; the memory of `tokens` outlives the recording. Sites (linear layers,
+ * "embed", "layers.I") are tapped under the names of their modules. SOW_E_RANGE: a sequence longer than the model's
+ * positions, an id outside the vocabulary. */
 sow_var sow_lm_states(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
 /* The same from given input embeddings [tokens, hidden] instead of ids (before Gemma's scale). */
 sow_var sow_lm_states_from(sow_tape *t, sow_lm *lm, sow_var embedded, const sow_tokens *tokens);

@@ -32,6 +32,23 @@ typedef struct sow_encoding {
 sow_status sow_encode(sow_tokenizer *tokenizer, sow_arena *arena, const char *text, size_t size, unsigned flags,
                       sow_encoding *out);
 
+/* A piece of a text in which special tokens are given by their ids, and stay text where users wrote them. */
+typedef struct sow_text_part {
+    sow_span text;
+    int32_t token; /* -1: the text */
+} sow_text_part;
+/* The ids of texts and tokens in a row (chats: the roles' tokens, what people said). ends: [count], how many ids there are
+ * up to and with each part. SOW_ENCODE_OFFSETS is not offered here. */
+sow_status sow_encode_parts(sow_tokenizer *tokenizer, sow_arena *arena, const sow_text_part *parts, int64_t count,
+                            unsigned flags, sow_encoding *out, int64_t *ends);
+
+/* Token sequences, packed one behind the other; none sees another, positions restart. */
+typedef struct sow_tokens {
+    const int32_t *ids;   /* [start[sequences]] */
+    const int64_t *start; /* [sequences + 1], beginning with 0 */
+    int64_t sequences;
+} sow_tokens;
+
 /* The text of ids, ended by a zero byte, in the arena; ill-formed bytes become U+FFFD. SOW_E_RANGE: an id outside. */
 sow_status sow_decode(const sow_tokenizer *tokenizer, sow_arena *arena, const int32_t *ids, int64_t count,
                       bool skip_special, char **text, size_t *size);

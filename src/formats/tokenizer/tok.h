@@ -187,8 +187,8 @@ sow_status tok_load_gguf(sow_tokenizer *t, const char *path);
 sow_status tok_index_added(sow_tokenizer *t);
 /* Runs the normalisers over a piece. */
 sow_status tok_normalise(const sow_tokenizer *t, sow_arena *arena, const tok_piece *in, tok_piece *out);
-/* Splits a piece at added tokens of one kind. */
-sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int normalised, const tok_piece *in,
+/* Splits a piece at added tokens of one kind; literal: special ones stay text. */
+sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int normalised, bool literal, const tok_piece *in,
                            tok_pieces *out);
 
 /* A byte-level token in the alphabet of printable characters as raw bytes; false if a character is not of it. */

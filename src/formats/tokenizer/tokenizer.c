@@ -35,22 +35,24 @@ static bool touches_word(const tok_piece *p, int64_t first, int64_t last) {
 }
 
 /* The longest added token at byte i, NULL: none. */
-static const tok_added *added_at(const sow_tokenizer *t, int k, const tok_piece *p, int64_t i) {
+static const tok_added *added_at(const sow_tokenizer *t, int k, bool literal, const tok_piece *p, int64_t i) {
     const tok_added *best = NULL;
     uint32_t hash = 2166136261u;
     int64_t limit = p->size - i < t->added_longest[k] ? p->size - i : t->added_longest[k];
     for (int64_t n = 1; n <= limit; n++) {
         hash = (hash ^ p->bytes[i + n - 1]) * 16777619u;
         int32_t found = tok_table_find_hashed(&t->added_table[k], p->bytes + i, n, hash);
-        if (found >= 0 && !(t->added[found].single_word && touches_word(p, i, i + n))) best = &t->added[found];
+        if (found < 0 || (literal && t->added[found].special)) continue;
+        if (!(t->added[found].single_word && touches_word(p, i, i + n))) best = &t->added[found];
     }
     return best;
 }
 
-sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int k, const tok_piece *p, tok_pieces *out) {
+sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int k, bool literal, const tok_piece *p,
+                           tok_pieces *out) {
     int64_t gap = 0, n;
     for (int64_t i = 0; i < p->size;) {
-        const tok_added *a = t->added_first[k][p->bytes[i]] ? added_at(t, k, p, i) : NULL;
+        const tok_added *a = t->added_first[k][p->bytes[i]] ? added_at(t, k, literal, p, i) : NULL;
         if (!a) {
             i++;
             continue;
@@ -77,7 +79,7 @@ sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int k, cons
 typedef struct call {
     sow_tokenizer *t;
     sow_arena *arena, *result;
-    bool offsets;
+    bool offsets, literal; /* literal: special tokens in the text stay text */
     sow_encoding *out;
     int64_t room;
 } call;
@@ -171,7 +173,7 @@ static sow_status encode_rest(call *c, const tok_piece *raw) {
     tok_piece normalised;
     tok_pieces parts = {0};
     SOW_TRY(tok_normalise(c->t, c->arena, raw, &normalised));
-    SOW_TRY(tok_split_added(c->t, c->arena, 1, &normalised, &parts));
+    SOW_TRY(tok_split_added(c->t, c->arena, 1, c->literal, &normalised, &parts));
     for (int64_t i = 0; i < parts.count; i++)
         SOW_TRY(parts.at[i].id >= 0 ? put_added(c, &parts.at[i]) : split_from(c, c->t->splitters, &parts.at[i]));
     return SOW_OK;
@@ -179,7 +181,7 @@ static sow_status encode_rest(call *c, const tok_piece *raw) {
 
 static sow_status encode_text(call *c, const tok_piece *text) {
     tok_pieces parts = {0};
-    SOW_TRY(tok_split_added(c->t, c->arena, 0, text, &parts));
+    SOW_TRY(tok_split_added(c->t, c->arena, 0, c->literal, text, &parts));
     for (int64_t i = 0; i < parts.count; i++)
         SOW_TRY(parts.at[i].id >= 0 ? put_added(c, &parts.at[i]) : encode_rest(c, &parts.at[i]));
     return SOW_OK;
@@ -236,6 +238,11 @@ static sow_status prepare(call *c, const char *text, size_t size, unsigned flags
     return SOW_OK;
 }
 
+static sow_status put_special(call *c, const int32_t *ids, int count, unsigned flags) {
+    for (int i = 0; i < count && flags & SOW_ENCODE_SPECIAL; i++) SOW_TRY(put_id(c, ids[i], 0, 0));
+    return SOW_OK;
+}
+
 sow_status sow_encode(sow_tokenizer *t, sow_arena *arena, const char *text, size_t size, unsigned flags,
                       sow_encoding *out) {
     call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .out = out};
@@ -243,11 +250,33 @@ sow_status sow_encode(sow_tokenizer *t, sow_arena *arena, const char *text, size
     *out = (sow_encoding){0};
     SOW_TRY(sow_arena_new(&c.arena));
     sow_status status = prepare(&c, text, size, flags, &whole);
-    for (int i = 0; i < t->before_count && flags & SOW_ENCODE_SPECIAL && status == SOW_OK; i++)
-        status = put_id(&c, t->before[i], 0, 0);
+    if (status == SOW_OK) status = put_special(&c, t->before, t->before_count, flags);
     if (status == SOW_OK) status = encode_text(&c, &whole);
-    for (int i = 0; i < t->after_count && flags & SOW_ENCODE_SPECIAL && status == SOW_OK; i++)
-        status = put_id(&c, t->after[i], 0, 0);
+    if (status == SOW_OK) status = put_special(&c, t->after, t->after_count, flags);
+    sow_arena_free(c.arena);
+    return status;
+}
+
+static sow_status encode_part(call *c, const sow_text_part *part, bool first, unsigned flags) {
+    tok_piece piece;
+    if (part->token >= 0) return put_id(c, part->token, 0, 0);
+    if (part->text.size == 0) return SOW_OK;
+    SOW_TRY(prepare(c, part->text.text, part->text.size, flags, &piece));
+    piece.first = first;
+    return encode_text(c, &piece);
+}
+
+sow_status sow_encode_parts(sow_tokenizer *t, sow_arena *arena, const sow_text_part *parts, int64_t count,
+                            unsigned flags, sow_encoding *out, int64_t *ends) {
+    call c = {.t = t, .result = arena, .literal = true, .out = out};
+    *out = (sow_encoding){0};
+    SOW_TRY(sow_arena_new(&c.arena));
+    sow_status status = put_special(&c, t->before, t->before_count, flags);
+    for (int64_t i = 0; i < count && status == SOW_OK; i++) {
+        status = encode_part(&c, &parts[i], i == 0, flags);
+        ends[i] = out->count;
+    }
+    if (status == SOW_OK) status = put_special(&c, t->after, t->after_count, flags);
     sow_arena_free(c.arena);
     return status;
 }
