@@ -38,7 +38,7 @@ typedef struct sow_text_part {
     int32_t token; /* -1: the text */
 } sow_text_part;
 /* The ids of texts and tokens in a row (chats: the roles' tokens, what people said). ends: [count], how many ids there are
- * up to and with each part. SOW_ENCODE_OFFSETS is not offered here. */
+ * up to and with each part. Offsets count the characters of the part that an id belongs to. */
 sow_status sow_encode_parts(sow_tokenizer *tokenizer, sow_arena *arena, const sow_text_part *parts, int64_t count,
                             unsigned flags, sow_encoding *out, int64_t *ends);
 

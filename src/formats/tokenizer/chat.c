@@ -336,20 +336,23 @@ static sow_status build(chat_text *c, const sow_chat_message *messages, int64_t 
 
 /* ---- whose tokens ---- */
 
-/* How many of a part's ids come before the assistant's words. Where the two merged into one token, it is not the
- * assistant's: nobody who has read the header would write it. */
+/* How many of a part's ids come before the assistant's words. Where header and words merged into one token, it is not the
+ * assistant's: nobody who has read the header would write it. Headers are ASCII: bytes are characters. */
 static sow_status before_own(chat_text *c, int64_t part, const int32_t *ids, int64_t count, int64_t *out) {
-    sow_text_part header = c->parts[part], parts[2];
-    sow_encoding alone;
-    int64_t n = 0, ends[2];
-    header.text.size = c->own[part];
-    parts[0] = (sow_text_part){.token = part > 0 ? 0 : -1}; /* a token before: the header does not begin the text */
-    parts[1] = header;
-    SOW_TRY(sow_encode_parts(c->tokenizer, c->arena, part > 0 ? parts : parts + 1, part > 0 ? 2 : 1, 0, &alone, ends));
-    const int32_t *expected = alone.ids + (part > 0);
-    int64_t wanted = alone.count - (part > 0);
-    while (n < wanted && n < count && expected[n] == ids[n]) n++;
-    *out = n < wanted && n < count ? n + 1 : n;
+    int64_t ends[2], n, skip = part > 0; /* a token before it: the part does not begin the text */
+    sow_text_part alone[2] = {{.token = 0}, c->parts[part]}, *from = alone + 1 - skip;
+    sow_encoding e;
+    alone[1].text.size = c->own[part];
+    SOW_TRY(sow_encode_parts(c->tokenizer, c->arena, from, 1 + skip, 0, &e, ends));
+    n = e.count - skip;
+    if (n == 0 || (n <= count && !memcmp(e.ids + skip, ids, (size_t)n * sizeof *ids))) {
+        *out = n; /* the usual case, and cached */
+        return SOW_OK;
+    }
+    alone[1].text.size = c->parts[part].text.size;
+    SOW_TRY(sow_encode_parts(c->tokenizer, c->arena, from, 1 + skip, SOW_ENCODE_OFFSETS, &e, ends));
+    for (n = skip; n < e.count && e.first[n] < (int64_t)c->own[part]; n++) continue;
+    *out = n - skip;
     return SOW_OK;
 }
 

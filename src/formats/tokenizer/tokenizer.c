@@ -268,7 +268,7 @@ static sow_status encode_part(call *c, const sow_text_part *part, bool first, un
 
 sow_status sow_encode_parts(sow_tokenizer *t, sow_arena *arena, const sow_text_part *parts, int64_t count,
                             unsigned flags, sow_encoding *out, int64_t *ends) {
-    call c = {.t = t, .result = arena, .literal = true, .out = out};
+    call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .literal = true, .out = out};
     *out = (sow_encoding){0};
     SOW_TRY(sow_arena_new(&c.arena));
     sow_status status = put_special(&c, t->before, t->before_count, flags);
