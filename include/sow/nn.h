@@ -39,7 +39,7 @@ struct sow_model {
     const char *arch;        /* as the user wrote it: "lenet300", "mlp:784-300-100-10" */
     sow_geometry geometry;
     sow_forward forward;
-    int64_t widths[32];      /* mlp: layer widths, input first, zero behind the last */
+    int64_t widths[32];      /* mlp: layer widths, input first, zero behind the last; vit: patch, width, depth, heads */
     int layers;
     double dropout;          /* 0: none */
     sow_state *state;        /* owned */

@@ -111,7 +111,7 @@ typedef struct sow_attention {
     double scale;              /* of the scores; 0: 1 / sqrt(head size) */
     bool causal;               /* a token sees itself and what stands before it */
     int64_t window;            /* of that the last `window` tokens, itself included; 0: all */
-    const int64_t *start;      /* [sequences + 1]: first rows, then the number of rows; outlives the recording */
+    const int64_t *start;      /* [sequences + 1]: first rows, then the number of rows; outlives the recording; NULL: equal lengths */
     int64_t sequences;
     sow_tensor rotary;         /* [longest sequence, head size]: cosines, then sines, in q's dtype (sow_rotary); data NULL: none */
 } sow_attention;

@@ -11,7 +11,7 @@ enum { BLOCK = 128 /* query rows */, HEAD_MAX = 1024 };
 typedef struct attend {
     sow_attention a;
     int64_t rows, d, longest; /* head size; rows of the longest sequence */
-    int64_t *first_cell;      /* [sequences + 1]: forward cells, one a block and head */
+    int64_t *first_cell;      /* [sequences + 1]: forward cells, one a block and head; behind it first rows, if the caller has none */
 } attend;
 
 typedef struct attend_job {
@@ -178,23 +178,30 @@ static sow_status check_sequences(const sow_attention *a, sow_tensor q, int64_t 
     return SOW_OK;
 }
 
+static const int64_t *equal_lengths(attend *a) {
+    int64_t *start = a->first_cell + a->a.sequences + 1;
+    for (int64_t s = 0; s <= a->a.sequences; s++) start[s] = s * (a->rows / a->a.sequences);
+    return start;
+}
+
 sow_var sow_attend(sow_tape *t, sow_var q, sow_var k, sow_var v, const sow_attention *attention) {
     q = sow_contiguous(t, q);
     k = sow_contiguous(t, k);
     v = sow_contiguous(t, v);
-    sow_node *n = sow_node_new(t, &attend_op, sizeof(attend) + (size_t)(attention->sequences + 1) * sizeof(int64_t), 3,
+    sow_node *n = sow_node_new(t, &attend_op, sizeof(attend) + 2 * (size_t)(attention->sequences + 1) * sizeof(int64_t), 3,
                                3, (sow_var[]){q, k, v});
     if (!n) return NULL;
     attend *a = n->attributes;
     *a = (attend){.a = *attention, .rows = q->value.shape[0], .first_cell = (int64_t *)(void *)(a + 1)};
     sow_status status = check_shapes(attention, q->value, k->value, v->value);
-    if (status == SOW_OK) status = check_sequences(attention, q->value, &a->longest);
+    if (!attention->start && attention->sequences > 0) a->a.start = equal_lengths(a);
+    if (status == SOW_OK) status = check_sequences(&a->a, q->value, &a->longest);
     if (status != SOW_OK) return sow_tape_fail(t, status);
     a->d = q->value.shape[1] / attention->heads;
     if (a->a.scale == 0) a->a.scale = 1 / sqrt((double)a->d);
     for (int64_t s = 0; s < attention->sequences; s++)
         a->first_cell[s + 1] = a->first_cell[s] +
-                               attention->heads * sow_cells_for(attention->start[s + 1] - attention->start[s], BLOCK);
+                               attention->heads * sow_cells_for(a->a.start[s + 1] - a->a.start[s], BLOCK);
     return sow_node_run(t, n, sow_describe(q->value.dtype, 2, q->value.shape));
 }
 

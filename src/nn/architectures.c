@@ -14,6 +14,7 @@ static const sow_architecture table[] = {
     {"conv6", "Conv-6: Conv-4's filters, 256-256, pool, 256-256-10", {3, 32, 32, 10}, sow_conv6_forward, false},
     {"resnet20", "ResNet-20 for small images, 1x1 convolutions as shortcuts", {3, 32, 32, 10}, sow_resnet20_forward, true},
     {"vgg19", "VGG-19 with batch norm for small images, one dense layer", {3, 32, 32, 10}, sow_vgg19_forward, true},
+    {"vit:PATCH-WIDTH-DEPTH-HEADS", "vision transformer: vit:4-96-4-3 has patches of 4x4, width 96, 4 blocks of 3 heads", {3, 32, 32, 10}, sow_vit_forward, false},
     {"mlp:WIDTHS", "fully connected with the given widths: mlp:784-300-100-10", {0}, sow_mlp_forward, false},
 };
 enum { ARCHITECTURES = sizeof table / sizeof *table };
@@ -25,33 +26,57 @@ const sow_architecture *sow_architectures(int *count) {
 
 static sow_status find(const char *arch, const sow_architecture **out) {
     const char *names[ARCHITECTURES];
-    bool mlp = strncmp(arch, "mlp:", 4) == 0;
+    const char *colon = strchr(arch, ':'); /* "mlp:WIDTHS" is found by what stands before it */
+    size_t prefix = colon ? (size_t)(colon - arch) + 1 : 0;
     for (int i = 0; i < ARCHITECTURES; i++) {
         names[i] = table[i].name;
         *out = &table[i];
-        if (strcmp(arch, table[i].name) == 0 || (mlp && strncmp(table[i].name, "mlp:", 4) == 0)) return SOW_OK;
+        if (strcmp(arch, table[i].name) == 0 || (prefix && strncmp(table[i].name, arch, prefix) == 0)) return SOW_OK;
     }
     const char *nearest = sow_nearest(arch, names, ARCHITECTURES);
     if (nearest) return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; did you mean %s?", arch, nearest);
-    return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; there are lenet300, conv2, conv4, conv6, resnet20, vgg19 and mlp:WIDTHS", arch);
+    return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; there are lenet300, conv2, conv4, conv6, resnet20, vgg19, vit:PATCH-WIDTH-DEPTH-HEADS and mlp:WIDTHS", arch);
 }
 
-/* "784-300-100-10" into widths; layers are one fewer. */
-static sow_status parse_widths(sow_model *m, const char *text) {
-    int count = 0;
+/* "784-300-100-10" into widths. `example` is for messages. */
+static sow_status parse_numbers(sow_model *m, const char *text, const char *example, int *count) {
+    *count = 0;
     for (const char *at = text;; at++) {
         char *end;
         long long width = *at >= '0' && *at <= '9' ? strtoll(at, &end, 10) : 0;
         if (width < 1 || width > WIDTH_MAX || (*end != '-' && *end != 0))
-            return sow_fail(SOW_E_ARGUMENT, "architecture 'mlp:%s': at '%.20s', expected widths from 1 to %d with '-' between them, as in mlp:784-300-100-10",
-                            text, at, WIDTH_MAX);
-        if (count == WIDTHS_MAX) return sow_fail(SOW_E_ARGUMENT, "architecture 'mlp:%s': more than %d widths", text, WIDTHS_MAX);
-        m->widths[count++] = width;
-        if (*end == 0) break;
+            return sow_fail(SOW_E_ARGUMENT, "architecture '%s': at '%.20s', expected widths from 1 to %d with '-' between them, as in %s",
+                            m->arch, at, WIDTH_MAX, example);
+        if (*count == WIDTHS_MAX) return sow_fail(SOW_E_ARGUMENT, "architecture '%s': more than %d widths", m->arch, WIDTHS_MAX);
+        m->widths[(*count)++] = width;
+        if (*end == 0) return SOW_OK;
         at = end;
     }
-    if (count < 2) return sow_fail(SOW_E_ARGUMENT, "architecture 'mlp:%s': expected at least two widths, input and output", text);
+}
+
+/* Layers are one fewer than widths. */
+static sow_status parse_widths(sow_model *m, const char *text) {
+    int count;
+    SOW_TRY(parse_numbers(m, text, "mlp:784-300-100-10", &count));
+    if (count < 2) return sow_fail(SOW_E_ARGUMENT, "architecture '%s': expected at least two widths, input and output", m->arch);
     m->layers = count - 1;
+    return SOW_OK;
+}
+
+enum { VIT_DEPTH_MAX = 512 };
+
+/* Patch, width, depth, heads. */
+static sow_status parse_vit(sow_model *m, const char *text) {
+    int count;
+    const sow_geometry *g = &m->geometry;
+    const int64_t *v = m->widths;
+    SOW_TRY(parse_numbers(m, text, "vit:4-96-4-3", &count));
+    if (count != 4) return sow_fail(SOW_E_ARGUMENT, "architecture '%s': expected four numbers, patch, width, depth and heads, as in vit:4-96-4-3", m->arch);
+    if (v[1] % v[3]) return sow_fail(SOW_E_ARGUMENT, "architecture '%s': a width of %lld is no multiple of %lld heads", m->arch, (long long)v[1], (long long)v[3]);
+    if (v[2] > VIT_DEPTH_MAX || v[1] > WIDTH_MAX / 4) return sow_fail(SOW_E_ARGUMENT, "architecture '%s': expected a depth of at most %d and a width of at most %d", m->arch, VIT_DEPTH_MAX, WIDTH_MAX / 4);
+    if (g->height % v[0] || g->width % v[0])
+        return sow_fail(SOW_E_SHAPE, "%s: patches of %lldx%lld do not cover images of %lldx%lldx%lld", m->arch, (long long)v[0], (long long)v[0],
+                        (long long)g->channels, (long long)g->height, (long long)g->width);
     return SOW_OK;
 }
 
@@ -96,6 +121,7 @@ static sow_status check_image(const sow_model *m, const sow_architecture *a) {
 
 static sow_status settle_geometry(sow_model *m, const sow_architecture *a, const sow_geometry *given) {
     m->geometry = merge(a->geometry, given);
+    if (a->forward == sow_vit_forward) return parse_vit(m, m->arch + 4);
     if (a->forward != sow_mlp_forward) return check_image(m, a);
     if (strncmp(m->arch, "mlp:", 4) == 0) {
         SOW_TRY(parse_widths(m, m->arch + 4));

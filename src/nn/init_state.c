@@ -60,11 +60,20 @@ static bool attention(const sow_state *state, const sow_entry *entry, sow_init *
     return true;
 }
 
+/* Bare parameters of vision transformers, for which PyTorch has no module: as timm fills them. */
+static bool positions(const sow_entry *entry, sow_init *out) {
+    const char *last = last_word(entry->name);
+    if (strcmp(last, "pos_embed") && strcmp(last, "cls_token")) return false;
+    *out = sow_init_defaults(SOW_INIT_TRUNCATED_NORMAL);
+    out->sd = 0.02;
+    return true;
+}
+
 /* What stands in for torch-default where it is no matter of one tensor alone. */
 static void choose_module(const sow_state *state, const sow_entry *entry, sow_init_choice *choice) {
     double fan_out;
     if (choice->init.scheme != SOW_INIT_TORCH_DEFAULT || recurrent(state, entry, &choice->init) ||
-        attention(state, entry, &choice->init))
+        attention(state, entry, &choice->init) || positions(entry, &choice->init))
         return;
     if (entry->role != SOW_ROLE_BIAS) return;
     const sow_entry *weight = sibling(state, entry, "weight", "");
