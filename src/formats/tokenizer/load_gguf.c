@@ -149,6 +149,7 @@ static sow_status load_scored(reader *r) {
     t->model.byte_fallback = t->model.fuse_unknown = true;
     SOW_TRY(read_tokens(r, false, false));
     SOW_TRY(read_scores(r));
+    SOW_TRY(tok_rank_scores(t->arena, r->count, &t->model));
     SOW_TRY(tok_add_metaspace(t->arena, prefix ? TOK_FIRST : TOK_NEVER, false, &t->splitters));
     SOW_TRY(tok_add_decoder(t->arena, "ByteFallback", &t->decoders));
     SOW_TRY(tok_add_decoder(t->arena, "Metaspace", &t->decoders));

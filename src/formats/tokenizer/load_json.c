@@ -91,7 +91,9 @@ static sow_status read_vocabulary(sow_tokenizer *t, const json_t *vocabulary) {
 void tok_find_bytes(tok_model *m) {
     for (int b = 0; b < 256; b++) {
         char name[8];
+        uint8_t byte = (uint8_t)b;
         m->byte[b] = tok_table_find(&m->words, name, snprintf(name, sizeof name, "<0x%02X>", b));
+        m->single[b] = tok_table_find(&m->words, &byte, 1);
     }
 }
 

@@ -64,6 +64,11 @@ typedef struct tok_table {
     int64_t mask;
 } tok_table;
 uint32_t tok_hash(const void *key, int64_t size);
+/* The same byte by byte: FNV-1a. */
+#define TOK_HASH_START 2166136261u
+static inline uint32_t tok_hash_byte(uint32_t hash, uint8_t byte) {
+    return (hash ^ byte) * 16777619u;
+}
 sow_status tok_table_new(sow_arena *arena, int64_t count, tok_table *out);
 /* The first id of a key stays; false if it was there. */
 bool tok_table_put(tok_table *table, const void *key, int64_t size, int32_t id);
@@ -123,11 +128,13 @@ typedef struct tok_model {
     tok_merge *merges; /* by hash of (left, right); made -1: free */
     int64_t merge_mask;
     const double *scores; /* Unigram, scored */
+    const int32_t *rank;  /* scored: place in the order of scores, the highest first */
     double least;         /* of the scores */
     int64_t longest;      /* token, in bytes */
     int64_t longest_word; /* WordPiece: characters; more is unknown */
     int32_t unknown;      /* -1: none */
     int32_t byte[256];    /* <0xXX>, -1: none */
+    int32_t single[256];  /* the token of this one byte */
     bool byte_fallback, fuse_unknown, whole_first /* ignore_merges */, byte_level;
 } tok_model;
 
@@ -144,6 +151,7 @@ sow_status tok_run_wordpiece(const tok_model *model, sow_arena *arena, const uin
 sow_status tok_run_unigram(const tok_model *model, sow_arena *arena, const uint8_t *bytes, int64_t size, tok_ids *out);
 sow_status tok_merges_new(sow_arena *arena, int64_t count, tok_model *model);
 bool tok_merge_put(tok_model *model, tok_merge merge);
+sow_status tok_rank_scores(sow_arena *arena, int64_t count, tok_model *model);
 
 /* ---- the whole ---- */
 
