@@ -2,6 +2,7 @@
 #ifndef SOW_LINALG_H
 #define SOW_LINALG_H
 
+#include "sow/random.h"
 #include "sow/tensor.h"
 
 #ifdef __cplusplus
@@ -23,6 +24,13 @@ sow_status sow_qr(sow_tensor a, sow_tensor q, sow_tensor r);
  * wanted. Errors: SOW_E_SHAPE, SOW_E_TYPE, SOW_E_NUMBER (NaN, infinities, no convergence), SOW_E_MEMORY. Cost: about
  * 4 m n^2 + 22 n^3 FLOP for m >= n (dgesdd, one thread); memory: copies of a, u and vt. */
 sow_status sow_svd(sow_tensor a, sow_tensor u, sow_tensor s, sow_tensor vt);
+
+/* The leading k singular triples by randomised subspace iteration (Halko, Martinsson and Tropp 2011, arXiv 0909.4061, algorithm
+ * 4.4): `extra` more directions are carried along, `rounds` times through A^T and A, drawn from rng. a: [m, n], real, any layout; u:
+ * [m, k], s: [k], vt: [k, n], real, any layout, u or vt may have data NULL; signs as in sow_svd. k + extra is cut to min(m, n):
+ * the result is then exact. Errors: as sow_svd. Cost: (2 rounds + 2) 2 m n (k + extra) FLOP. */
+sow_status sow_svd_leading(sow_tensor a, int64_t extra, int64_t rounds, sow_rng *rng, sow_tensor u, sow_tensor s,
+                           sow_tensor vt);
 
 /* Eigenvalues of a symmetric matrix, falling, and eigenvectors: A = V diag(w) V^T. a: [n, n], real; the mean of its two
  * triangles is decomposed. w: [n]; v: [n, n], a column an eigenvector, or data NULL; F64, any layout. Signs: the largest

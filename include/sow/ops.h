@@ -127,6 +127,14 @@ void sow_rotary(sow_tensor rotary, const double *frequency);
  * number. SOW_E_RANGE: a label outside, or none counted. Gradients are made together with the loss. */
 sow_var sow_head_loss(sow_tape *t, sow_var h, sow_var w, sow_tensor labels, double divisor);
 
+/* ---- adapters (src/autograd/low_rank.c) ---- */
+/* y + scale * x A^T R^T B^T (LoRA, Hu et al. 2021; with R: LoRA-XS). x: [n, in], y: [n, out], a: [r, in], b: [out, r], r: [r, r]
+ * or NULL; row-major. Cost: 2 n r (in + out) FLOP forward. */
+sow_var sow_low_rank(sow_tape *t, sow_var x, sow_var y, sow_var a, sow_var r, sow_var b, double scale);
+/* 1 / |row i of W + scale B A|, [out]; no gradient (DoRA, Liu et al. 2024, section 4.3). w: [out, in] in any layout. Cost:
+ * 2 in out r FLOP. */
+sow_var sow_inverse_row_norms(sow_tape *t, sow_var w, sow_var a, sow_var b, double scale);
+
 /* ---- losses (src/autograd/loss.c) ---- */
 /* Mean over counted rows of -log softmax(logits)[label]; label -1 is not counted. logits: [n, classes];
  * labels: I32 [n], memory outlives the recording. */

@@ -31,7 +31,8 @@ static sow_var batch_loss(sow_tape *tape, sow_model *model, sow_tensor inputs, s
     return loss;
 }
 
-static sow_status evaluate_part(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part, sow_tally *tally) {
+static sow_status evaluate_part(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part,
+                                sow_tally *tally) {
     sow_batches *batches;
     SOW_TRY(sow_batches_new(data, part, EVALUATION_BATCH, 0, false, SOW_AUGMENT_NONE, &batches));
     sow_status status = SOW_OK;
@@ -49,7 +50,8 @@ static sow_status evaluate_part(sow_tape *tape, sow_model *model, const sow_data
     return status;
 }
 
-sow_status sow_evaluate(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part, double *loss, double *accuracy) {
+sow_status sow_evaluate(sow_tape *tape, sow_model *model, const sow_data *data, const sow_part *part, double *loss,
+                        double *accuracy) {
     sow_tally sum = {0};
     *loss = *accuracy = NAN;
     if (part->count == 0) return SOW_OK;
@@ -88,11 +90,16 @@ static sow_status evaluate(void *user, sow_tape *tape, bool test, sow_tally *tal
 /* Checks what does not fit before anything is computed. */
 static sow_status check(const sow_training *t, const sow_model *m, const sow_data *d) {
     const sow_geometry *a = &m->geometry, *b = &d->geometry;
-    if (t->batch < 1) return sow_fail(SOW_E_RANGE, "training: a batch of %lld examples, expected at least 1", (long long)t->batch);
-    if (t->batch > d->train.count) return sow_fail(SOW_E_RANGE, "training: a batch of %lld examples, but %s has %lld for training", (long long)t->batch, d->name, (long long)d->train.count);
+    if (t->batch < 1)
+        return sow_fail(SOW_E_RANGE, "training: a batch of %lld examples, expected at least 1", (long long)t->batch);
+    if (t->batch > d->train.count)
+        return sow_fail(SOW_E_RANGE, "training: a batch of %lld examples, but %s has %lld for training",
+                        (long long)t->batch, d->name, (long long)d->train.count);
     if (a->channels * a->height * a->width != b->channels * b->height * b->width || (a->classes != b->classes))
-        return sow_fail(SOW_E_SHAPE, "training: %s takes %lldx%lldx%lld and %lld classes, %s has %lldx%lldx%lld and %lld", m->arch, (long long)a->channels, (long long)a->height,
-                        (long long)a->width, (long long)a->classes, d->name, (long long)b->channels, (long long)b->height, (long long)b->width, (long long)b->classes);
+        return sow_fail(
+            SOW_E_SHAPE, "training: %s takes %lldx%lldx%lld and %lld classes, %s has %lldx%lldx%lld and %lld", m->arch,
+            (long long)a->channels, (long long)a->height, (long long)a->width, (long long)a->classes, d->name,
+            (long long)b->channels, (long long)b->height, (long long)b->width, (long long)b->classes);
     return sow_state_require_finite(m->state, "training: the start");
 }
 
@@ -109,7 +116,8 @@ sow_status sow_train_with(sow_arena *arena, sow_training *training, sow_model *m
                      .identity = sow_arena_format(arena, "%s|%a", model->arch, model->dropout),
                      .user = &c};
     if (!task.identity) return SOW_E_MEMORY;
-    SOW_TRY(sow_batches_new(data, &data->train, training->batch, training->seed, true, training->augmentation, &c.batches));
+    SOW_TRY(
+        sow_batches_new(data, &data->train, training->batch, training->seed, true, training->augmentation, &c.batches));
     sow_status status = sow_train_task(arena, training, &task);
     sow_batches_free(c.batches);
     return status;

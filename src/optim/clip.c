@@ -24,7 +24,8 @@ typedef struct part_job {
 
 static sow_tensor part_of(const part_job *job, int64_t cell) {
     sow_range r = sow_chunk(cell, sow_count(job->grad));
-    return SOW_TENSOR((char *)job->grad.data + (size_t)r.first * sow_dtype_size(job->grad.dtype), job->grad.dtype, r.count);
+    return SOW_TENSOR((char *)job->grad.data + (size_t)r.first * sow_dtype_size(job->grad.dtype), job->grad.dtype,
+                      r.count);
 }
 
 static void sum_part(void *context, int64_t cell) {
@@ -50,7 +51,9 @@ static double norm_squared(const sow_entry *e) {
     int64_t n = sow_count(e->grad), block = (int64_t)(sizeof sums / sizeof *sums) * SOW_CHUNK;
     for (int64_t first = 0; first < n; first += block) {
         int64_t count = n - first < block ? n - first : block, cells = sow_cells_for(count, SOW_CHUNK);
-        part_job job = {.grad = SOW_TENSOR((char *)e->grad.data + (size_t)first * sow_dtype_size(e->grad.dtype), e->grad.dtype, count), .sum = sums};
+        part_job job = {.grad = SOW_TENSOR((char *)e->grad.data + (size_t)first * sow_dtype_size(e->grad.dtype),
+                                           e->grad.dtype, count),
+                        .sum = sums};
         sow_cells(cells, sum_part, &job);
         for (int64_t i = 0; i < cells; i++) total += sums[i];
     }

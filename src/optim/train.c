@@ -64,8 +64,7 @@ static sow_status accumulate(run *r, int64_t part, int64_t parts) {
     sow_var loss = r->task->loss(r->task->user, r->tape, p->step, part, &tally);
     SOW_TRY(sow_tape_status(r->tape));
     if (!isfinite(sow_scalar(loss)))
-        return sow_fail(SOW_E_NUMBER,
-                        "training: loss is %f at step %lld; a lower learning rate or a warm-up may help",
+        return sow_fail(SOW_E_NUMBER, "training: loss is %f at step %lld; a lower learning rate or a warm-up may help",
                         sow_scalar(loss), (long long)p->step + 1);
     p->since.loss += tally.loss;
     p->since.correct += tally.correct;
@@ -132,7 +131,8 @@ static sow_status prepare(run *r) {
 }
 
 sow_status sow_train_task(sow_arena *arena, sow_training *training, const sow_task *task) {
-    if (training->steps < 1) return sow_fail(SOW_E_RANGE, "training: %lld steps, expected at least 1", (long long)training->steps);
+    if (training->steps < 1)
+        return sow_fail(SOW_E_RANGE, "training: %lld steps, expected at least 1", (long long)training->steps);
     SOW_TRY(sow_state_require_finite(task->state, "training: the start"));
     run r = {.arena = arena, .training = training, .task = task};
     sow_float_mode mode = sow_flush_denormals();
