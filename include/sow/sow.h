@@ -45,6 +45,7 @@
 #include "sow/tape.h"
 #include "sow/tensor.h"
 #include "sow/text.h"
+#include "sow/texts.h"
 #include "sow/threads.h"
 #include "sow/tokenizer.h"
 #include "sow/vectors.h"
