@@ -5,6 +5,7 @@
 #define SOW_VERSION "0.1.0"
 
 #include "sow/adapter.h"
+#include "sow/adapters.h"
 #include "sow/chat.h"
 #include "sow/data.h"
 #include "sow/factors.h"
