@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "studies/factors_cells.h"
+#include "studies/arms.h"
 
 #define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
     { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
@@ -11,13 +11,13 @@
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 #define USE(call, table) ((call)->clauses = (table), (call)->clause_count = COUNT(table))
 
-static const factors_metric metrics[] = {{"squared_error", "squared error"},    {"rate", "rate"},
+static const study_metric metrics[] = {{"squared_error", "squared error"},    {"rate", "rate"},
                                          {"slope_of_last_two_thirds", "slope"}, {"r2_linear", "R2 linear"},
                                          {"rebalanced_at", "switch"},           {0}};
 
 /* ---- smoke: every entry measured ---- */
 
-static const factors_arm smoke_arms[] = {
+static const study_arm smoke_arms[] = {
     {"symmetric", "--symmetric --alpha 0.2"},
     {"unbalanced", "--alpha 0.5"},
     {"rebalanced", "--alpha 0.5 --rebalance --beta 0.7"},
@@ -33,7 +33,7 @@ static const sow_clause smoke_clauses[] = {
 
 /* ---- small: 2,000 Gaussian measurements of a 50 x 50 matrix of rank 3 ---- */
 
-static const factors_arm small_arms[] = {
+static const study_arm small_arms[] = {
     {"symmetric, k 3", "--symmetric --rank 3 --alpha 0.2"},
     {"symmetric, k 5", "--symmetric --rank 5 --alpha 0.2"},
     {"unbalanced, k 3", "--rank 3 --alpha 0.2"},
@@ -70,7 +70,7 @@ static const sow_clause small_clauses[] = {
 
 static double rate(const sow_study_call *call, const char *kind, const char *alpha, uint64_t seed) {
     const char *arm = sow_arena_format(call->arena, "%s, alpha %s", kind, alpha);
-    return arm ? factors_scored(call, arm, "rate", seed) : NAN;
+    return arm ? study_scored(call, arm, "rate", seed) : NAN;
 }
 
 /* Numbers of a seed that take several arms. */
@@ -94,14 +94,14 @@ static sow_status score_small(sow_study_call *call) {
         SOW_TRY(sow_study_score(call, "rebalanced, alpha 0.2", "gain", seed,
                                 rate(call, "rebalanced", "0.2", seed) / rate(call, "unbalanced", "0.2", seed)));
         SOW_TRY(sow_study_score(call, "symmetric, k 5", "falling slope", seed,
-                                -factors_scored(call, "symmetric, k 5", "slope", seed)));
+                                -study_scored(call, "symmetric, k 5", "slope", seed)));
     }
     return SOW_OK;
 }
 
 /* ---- full: condition numbers, ranks, ratios, noise, missing entries ---- */
 
-static const factors_arm full_arms[] = {
+static const study_arm full_arms[] = {
     {"symmetric, kappa 1, k 4", "--kappa 1 --rank 4 --symmetric"},
     {"plain, kappa 1, k 4", "--kappa 1 --rank 4"},
     {"rebalanced, kappa 1, k 4", "--kappa 1 --rank 4 --rebalance"},
@@ -144,7 +144,7 @@ static const sow_clause full_clauses[] = {
 };
 
 static sow_status run(sow_study_call *call) {
-    factors_plan plan = {.study = "matrix-gd", .method = "matrix-gd", .metrics = metrics};
+    study_plan plan = {.study = "matrix-gd", .method = "matrix-gd", .metrics = metrics};
     call->claim =
         "Factors of too high a rank converge like 1/t^2 when symmetric, exponentially from an unbalanced start, at a rate that grows "
         "with the start's size; rebalancing once makes the rate independent of it.";
@@ -153,19 +153,19 @@ static sow_status run(sow_study_call *call) {
         plan.common = "--n1 30 --truth-rank 2 --rank 4 --measure identity --units absolute --steps 1999";
         plan.arms = smoke_arms, plan.arm_count = COUNT(smoke_arms);
         USE(call, smoke_clauses);
-        return factors_run_arms(call, &plan);
+        return study_run_arms(call, &plan);
     }
     if (call->scale == SOW_SCALE_SMALL) {
         plan.common = "--n1 50 --truth-rank 3 --m 2000 --units absolute --steps 1499";
         plan.arms = small_arms, plan.arm_count = COUNT(small_arms);
         USE(call, small_clauses);
-        SOW_TRY(factors_run_arms(call, &plan));
+        SOW_TRY(study_run_arms(call, &plan));
         return score_small(call);
     }
     plan.common = "--n1 50 --truth-rank 3 --m 2000 --units absolute --alpha 0.3 --steps 3000";
     plan.arms = full_arms, plan.arm_count = COUNT(full_arms);
     USE(call, full_clauses);
-    return factors_run_arms(call, &plan);
+    return study_run_arms(call, &plan);
 }
 
 const sow_study sow_study_matrix_gd = {

@@ -4,14 +4,15 @@
 
 #include "sow/file.h"
 #include "sow/log.h"
-#include "studies/factors_cells.h"
+#include "studies/arms.h"
+#include "studies/subgm_picture.h"
 
 #define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
     { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
 #define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 #define USE(call, table) ((call)->clauses = (table), (call)->clause_count = COUNT(table))
 
-static const factors_metric metrics[] = {{"relative_error", "relative error"},
+static const study_metric metrics[] = {{"relative_error", "relative error"},
                                          {"mean_absolute_residual", "loss"},
                                          {"mean_absolute_residual_of_truth", "loss of the truth"},
                                          {"rank", "rank"},
@@ -19,7 +20,7 @@ static const factors_metric metrics[] = {{"relative_error", "relative error"},
 
 /* ---- smoke: 12 x 12, rank 1, 180 measurements, 15 % outliers; both starts along the path that the small one's budget gives ---- */
 
-static const factors_arm smoke_arms[] = {
+static const study_arm smoke_arms[] = {
     {"small start", "--alpha 1e-6 --init spectral --budget-of 1e-6"},
     {"large start", "--alpha 1 --init random --budget-of 1e-6"},
     {"least squares", "--loss l2 --steps 1106"},
@@ -36,14 +37,14 @@ static const sow_clause smoke_clauses[] = {
 /* ---- small: 30 x 30, rank 2 ---- */
 
 typedef struct grid {
-    factors_arm *arms;
+    study_arm *arms;
     int count;
 } grid;
 
 static sow_status add(sow_arena *arena, grid *g, const char *name, const char *options) {
     if (!name || !options) return SOW_E_MEMORY;
     (void)arena;
-    g->arms[g->count++] = (factors_arm){name, options};
+    g->arms[g->count++] = (study_arm){name, options};
     return SOW_OK;
 }
 
@@ -92,10 +93,10 @@ static sow_status score_overfitting(sow_study_call *call) {
     const char *large = AT "alpha 1, random";
     for (int s = 0; s < call->seed_count; s++) {
         uint64_t seed = call->seeds[s];
-        double loss = factors_scored(call, large, "loss", seed),
-               truth = factors_scored(call, large, "loss of the truth", seed),
-               error = factors_scored(call, large, "relative error", seed),
-               small = factors_scored(call, AT "alpha 1e-6", "relative error", seed);
+        double loss = study_scored(call, large, "loss", seed),
+               truth = study_scored(call, large, "loss of the truth", seed),
+               error = study_scored(call, large, "relative error", seed),
+               small = study_scored(call, AT "alpha 1e-6", "relative error", seed);
         SOW_TRY(sow_study_score(call, large, "over-fitted", seed, loss < truth && error > 10 * small));
     }
     return SOW_OK;
@@ -107,10 +108,10 @@ static sow_status run_small(sow_study_call *call) {
     SOW_TRY(SOW_NEW(call->arena, g.arms, 128));
     for (int m = 300; m <= 600; m += 300)
         for (int p = 0; p < 3; p++) SOW_TRY(add_small(call->arena, &g, m, shares[p]));
-    factors_plan plan = {"subgm", "subgm", "--n1 30 --truth-rank 2 --scale-init one --rho 0.99 --steps 1500",
+    study_plan plan = {"subgm", "subgm", "--n1 30 --truth-rank 2 --scale-init one --rho 0.99 --steps 1500",
                          g.arms,  g.count, metrics};
     USE(call, small_clauses);
-    SOW_TRY(factors_run_arms(call, &plan));
+    SOW_TRY(study_run_arms(call, &plan));
     return score_overfitting(call);
 }
 
@@ -140,7 +141,7 @@ static sow_status score_solved(sow_study_call *call, const grid *g) {
         for (int k = 0; k < 3; k++) {
             double solved = 0, count = 0;
             for (int a = k; a < g->count; a += 3, count++)
-                solved += factors_scored(call, g->arms[a].name, "relative error", call->seeds[s]) < 1e-2;
+                solved += study_scored(call, g->arms[a].name, "relative error", call->seeds[s]) < 1e-2;
             SOW_TRY(sow_study_score(call, kinds[k], "solved", call->seeds[s], solved / count));
         }
     return SOW_OK;
@@ -155,16 +156,16 @@ static sow_status run_full(sow_study_call *call) {
             for (int p = 0; p < 2; p++)
                 for (int m = 0; m < 4; m++)
                     SOW_TRY(add_full(call->arena, &g, rank, kappa, p ? "0.3" : "0.1", ratios[m]));
-    factors_plan plan = {"subgm", "subgm", "--n1 50", g.arms, g.count, metrics};
+    study_plan plan = {"subgm", "subgm", "--n1 50", g.arms, g.count, metrics};
     USE(call, full_clauses);
-    SOW_TRY(factors_run_arms(call, &plan));
+    SOW_TRY(study_run_arms(call, &plan));
     return score_solved(call, &g);
 }
 
 /* ---- the study ---- */
 
 static sow_status run(sow_study_call *call) {
-    factors_plan smoke = {
+    study_plan smoke = {
         "subgm",    "subgm",           "--n1 12 --truth-rank 1 --m 180 --rank 12 --outliers 0.15 --scale-init one",
         smoke_arms, COUNT(smoke_arms), metrics};
     call->claim =
@@ -174,7 +175,7 @@ static sow_status run(sow_study_call *call) {
     if (call->scale == SOW_SCALE_SMALL) return run_small(call);
     if (call->scale == SOW_SCALE_FULL) return run_full(call);
     USE(call, smoke_clauses);
-    return factors_run_arms(call, &smoke);
+    return study_run_arms(call, &smoke);
 }
 
 const sow_study sow_study_subgm = {

@@ -8,7 +8,8 @@
 #include "sow/log.h"
 #include "sow/random.h"
 #include "starts/factors/factors.h"
-#include "studies/factors_cells.h"
+#include "studies/arms.h"
+#include "studies/subgm_picture.h"
 
 enum { SIDE = 64, CELLS = SIDE * SIDE, RPCA_ROUNDS = 500 };
 static const double share = 0.2;
