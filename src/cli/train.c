@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "optim/options.h"
 #include "sow/file.h"
 #include "sow/init.h"
 #include "sow/json.h"
@@ -15,6 +16,7 @@
 typedef struct job {
     sow_call *call;
     sow_data *data;
+    sow_geometry geometry; /* the data's, or a table's as the network sees it */
     sow_model *model;
     sow_mask mask;
     sow_training training;
@@ -36,11 +38,7 @@ static const sow_option options[] = {
     SOW_OPTION_FLAG("dense", "train without the mask that lies beside the start"),
     SOW_OPTION_TEXT("scheme", "torch-default",
                     "initialisation where no --start is given: kaiming-uniform, normal:sd=0.02 ..."),
-    SOW_OPTION_CHOICE("optimizer", "sgd", "sgd|adam|adamw", "update rule"),
-    SOW_OPTION_REAL("lr", NULL, 0, 1e6, "learning rate; default 0.1 for sgd, 0.001 for adam and adamw"),
-    SOW_OPTION_REAL("momentum", "0", 0, 0.9999, "of sgd"),
-    SOW_OPTION_FLAG("nesterov", "Nesterov's momentum"),
-    SOW_OPTION_REAL("weight-decay", "0", 0, 1e3, "added to the gradient; decoupled for adamw"),
+    SOW_OPTIMIZER_OPTIONS("sgd"),
     {"batch", 0, SOW_TYPE_INT, "128", 1, 1 << 20, NULL, "examples", "size of a batch", 0},
     {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "length of the training", SOW_OPTION_REQUIRED},
     SOW_OPTION_TEXT("schedule", "constant",
@@ -57,7 +55,7 @@ static const sow_option options[] = {
     SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
     SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none",
                       "of inputs; default: unit for IDX and tables, channel for CIFAR and images"),
-    SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have"),
+    SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),
     SOW_OPTION_INT("classes", NULL, 1, 1e6, "classes that the data must have"),
     {"evaluate-every", 0, SOW_TYPE_INT, "100", 0, 1e12, NULL, "steps", "between evaluations; 0: only first and last",
      SOW_OPTION_NO_PASSPORT},
@@ -107,17 +105,8 @@ static sow_status read_training(job *j) {
         .resume = sow_flag(call, "resume"),
         .user = j,
     };
-    SOW_TRY(sow_optimizer_parse(sow_text(call, "optimizer"), &t->optimizer.kind));
-    sow_resolve(call, "lr", t->optimizer.kind == SOW_SGD ? "0.1" : "0.001");
-    t->optimizer.rate = sow_real(call, "lr");
-    t->optimizer.momentum = sow_real(call, "momentum");
-    t->optimizer.nesterov = sow_flag(call, "nesterov");
-    t->optimizer.weight_decay = sow_real(call, "weight-decay");
-    if (t->optimizer.kind != SOW_SGD && (t->optimizer.momentum > 0 || t->optimizer.nesterov))
-        return sow_fail(SOW_E_ARGUMENT, "--momentum and --nesterov belong to --optimizer sgd, not to %s",
-                        sow_text(call, "optimizer"));
-    if (t->optimizer.nesterov && t->optimizer.momentum == 0)
-        return sow_fail(SOW_E_ARGUMENT, "--nesterov needs --momentum");
+    SOW_TRY(optim_check_options(call, &t->optimizer));
+    t->clip = sow_real(call, "clip");
     SOW_TRY(sow_schedule_parse(sow_text(call, "schedule"), &t->schedule));
     return parse_augmentation(sow_text(call, "augment"), &t->augmentation);
 }
@@ -154,8 +143,12 @@ static sow_status open_data(job *j) {
     SOW_TRY(cli_geometry(call, &asked));
     SOW_TRY(sow_data_open(sow_text(call, "data"), &how, &j->data));
     const sow_geometry *g = &j->data->geometry;
+    j->geometry = *g;
+    bool table = g->height == 1 && g->width == 1;
     bool fits = asked.channels == 0 ||
-                (asked.channels == g->channels && asked.height == g->height && asked.width == g->width);
+                (asked.channels == g->channels && asked.height == g->height && asked.width == g->width) ||
+                (table && asked.channels * asked.height * asked.width == g->channels);
+    if (asked.channels > 0) j->geometry = (sow_geometry){asked.channels, asked.height, asked.width, g->classes};
     if (!fits || (asked.classes && asked.classes != g->classes))
         return sow_fail(
             SOW_E_SHAPE,
@@ -209,10 +202,12 @@ static sow_status prepare(job *j) {
     SOW_TRY(read_training(j));
     SOW_TRY(check_outputs(j));
     SOW_TRY(open_data(j));
-    SOW_TRY(cli_model(sow_text(j->call, "arch"), &j->data->geometry, &j->model));
+    SOW_TRY(cli_model(sow_text(j->call, "arch"), &j->geometry, &j->model));
     j->model->dropout = sow_real(j->call, "dropout");
     SOW_TRY(make_start(j));
     SOW_TRY(bind_mask(j));
+    int64_t heads = strncmp(j->model->arch, "vit:", 4) == 0 ? j->model->widths[3] : 0;
+    SOW_TRY(optim_read_options(j->call, j->model->state, heads, &j->training.optimizer));
     return j->folder ? sow_make_folder(j->folder) : SOW_OK; /* last, so that a refused training leaves nothing */
 }
 

@@ -74,7 +74,7 @@ expect_true 'or there is one thread' [ -z "$(cat "$out")" ]
 
 expect_message 2 'missing -o' 'an output is required' train --seed 1
 expect_message 2 '\-\-nesterov needs --momentum' 'nesterov needs momentum' "$SOW" train --arch mlp:64-8-5 --data synthetic:relmlp --steps 1 --nesterov -o x
-expect_message 2 '\-\-momentum and --nesterov belong to --optimizer sgd' 'momentum is of sgd' train --momentum 0.9 -o x
+expect_message 2 '\-\-momentum belongs to --optimizer sgd or sgdm or sgd-sai, not to adam' 'momentum is of sgd' train --momentum 0.9 -o x
 expect_message 2 "\-\-augment: found 'flop'" 'a wrong augmentation is shown' train --augment flop -o x
 expect_message 2 'did you mean|expected' 'a wrong schedule is shown' train --schedule multstep:3 -o x
 expect_message 1 'which is not what --input and --classes ask for' 'data of another shape is refused' train --classes 7 -o x
