@@ -41,6 +41,7 @@
 #include "sow/state.h"
 #include "sow/stats.h"
 #include "sow/status.h"
+#include "sow/steps.h"
 #include "sow/study.h"
 #include "sow/table.h"
 #include "sow/tape.h"

@@ -6,6 +6,7 @@
 #include "sow/groups.h"
 #include "sow/log.h"
 #include "sow/sparsity.h"
+#include "sow/steps.h"
 #include "sow/text.h"
 #include "sow/threads.h"
 
@@ -20,6 +21,8 @@ const sow_method *const cli_methods[] = {
     &sow_method_classic,
     /* sparsity */
     &sow_method_lottery_ticket,
+    /* steps */
+    &sow_method_sgd_sai,
     /* factors */
     &sow_method_subgm,
     &sow_method_matrix_gd,

@@ -1,0 +1,64 @@
+/* Learning-rate scales from the first gradients: Xu et al. 2024, arXiv 2412.11768. */
+#include <math.h>
+
+#include "sow/log.h"
+#include "sow/ops.h"
+#include "sow/steps.h"
+
+static const double FAR = 0.02; /* from sqrt(n), relative */
+
+/* The gradient of one batch's loss times `share`, added to what is there. */
+static sow_status add_gradient(sow_tape *t, sow_batch_loss loss, void *user, int64_t batch, double share) {
+    sow_tape_reset(t);
+    sow_var l = loss(user, t, batch);
+    SOW_TRY(sow_tape_status(t));
+    if (!isfinite(sow_scalar(l)))
+        return sow_fail(SOW_E_NUMBER, "sgd-sai: the loss of batch %lld is %f", (long long)batch + 1, sow_scalar(l));
+    if (share != 1) l = sow_scale(t, l, share, 0);
+    SOW_TRY(sow_tape_status(t));
+    return sow_tape_backward(t, l);
+}
+
+static sow_status measure(const sow_sgd_sai_config *c, const sow_state *state, sow_arena *arena, sow_scales *out) {
+    return sow_scales_measure(arena, state, &c->blocks, c->norm, out);
+}
+
+sow_status sow_sgd_sai(const sow_sgd_sai_config *c, sow_tape *t, sow_state *state, sow_batch_loss loss, void *user,
+                       sow_arena *arena, sow_scales *out) {
+    SOW_TRY(sow_state_add_gradients(state));
+    sow_fresh_gradients(state);
+    for (int64_t b = 0; b < c->batches; b++) {
+        if (c->mean_of_scales) sow_fresh_gradients(state);
+        SOW_TRY(add_gradient(t, loss, user, b, c->mean_of_scales ? 1 : 1 / (double)c->batches));
+        sow_progress("measuring", b + 1, c->batches);
+        SOW_TRY(sow_check_interrupt());
+        if (!c->mean_of_scales) continue;
+        sow_scales one;
+        SOW_TRY(measure(c, state, arena, b == 0 ? out : &one));
+        if (b > 0) SOW_TRY(sow_scales_add(out, &one));
+    }
+    sow_tape_reset(t);
+    if (!c->mean_of_scales) return measure(c, state, arena, out);
+    sow_scales_divide(out, c->batches);
+    return SOW_OK;
+}
+
+sow_sai_summary sow_sai_summarise(const sow_scales *s) {
+    sow_sai_summary out = {.least = INFINITY, .most = 0};
+    for (int64_t i = 0; i < s->count; i++) {
+        const sow_gsnr *g = &s->rows[i].gsnr;
+        out.dead += g->kind == SOW_GSNR_DEAD;
+        out.single += g->kind == SOW_GSNR_SINGLE;
+        out.constant += g->kind == SOW_GSNR_CONSTANT;
+        if (g->kind == SOW_GSNR_DEAD || g->kind == SOW_GSNR_SINGLE) continue;
+        double ratio = g->g / sqrt((double)g->n);
+        bool off = fabs(ratio - 1) > FAR;
+        out.blocks++;
+        out.weights += g->n;
+        out.blocks_off += off;
+        out.weights_off += off ? g->n : 0;
+        out.least = fmin(out.least, ratio);
+        out.most = fmax(out.most, ratio);
+    }
+    return out;
+}

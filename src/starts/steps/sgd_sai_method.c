@@ -1,0 +1,180 @@
+/* sow sgd-sai: the table of learning-rate scales, measured before the first step. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sow/file.h"
+#include "sow/log.h"
+#include "starts/steps/sgd_sai.h"
+
+enum { ROWS_SHOWN = 10 };
+
+static const sow_option options[] = {
+    SOW_OPTION_TEXT("arch", NULL,
+                    "network: lenet300, resnet20, vit:4-96-4-3, mlp:784-300-100-10 ... (sow list --arch all)"),
+    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
+     "data set as for `sow train`: mnist, a folder of images, x.npy,y.npy, a CSV", SOW_OPTION_REQUIRED},
+    SOW_OPTION_PATH("start", NULL,
+                    "weights at which the gradient is taken (safetensors); default: --scheme with --seed"),
+    SOW_OPTION_TEXT(
+        "scheme", NULL,
+        "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default torch-default"),
+    {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128", 0},
+    SOW_OPTION_INT("batches", "1", 1, 1e6, "batches that are measured; the paper: 1"),
+    SOW_OPTION_CHOICE("average", "gradient", "gradient|scale",
+                      "of several batches: g of the mean gradient, or the mean of g"),
+    SOW_OPTION_CHOICE("blocks", "tensor", "tensor|qkv|head|row", "what has a scale of its own; the paper: tensor"),
+    SOW_OPTION_CHOICE("normalise", "none", "none|max|mean",
+                      "what scales are divided by: none as in the authors' package, max as in the paper's Algorithm 1"),
+    SOW_OPTION_FLAG("sqrt-n",
+                    "roots of the blocks' sizes instead of the gradient: what the measured ones are compared with"),
+    SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),
+    SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
+    SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),
+    {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation, as for `sow train`", 0},
+    {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},
+    SOW_OPTION_SEED,
+    SOW_OPTION_OUTPUT("the table (JSON); a CSV and a plot (SVG) are written beside it"),
+    SOW_OPTION_FORCE,
+    {0},
+};
+
+/* ---- what was found ---- */
+
+static sow_status set(sow_call *call, const char *key, json_t *value) {
+    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+static double distance(const sow_scale_row *r) {
+    return r->gsnr.kind == SOW_GSNR_DEAD ? INFINITY : fabs(log(r->gsnr.g / sqrt((double)r->gsnr.n)));
+}
+
+static int by_distance(const void *a, const void *b) {
+    const sow_scale_row *x = *(const sow_scale_row *const *)a, *y = *(const sow_scale_row *const *)b;
+    double p = distance(x), q = distance(y);
+    if (p != q) return p < q ? 1 : -1;
+    return (x > y) - (x < y);
+}
+
+static json_t *row_json(const sow_scale_row *r) {
+    char shape[SOW_SHAPE_TEXT], name[512];
+    double root = sqrt((double)r->gsnr.n);
+    snprintf(name, sizeof name, r->parts > 1 ? "%s, block %lld" : "%s", r->name, (long long)r->block);
+    json_t *row = json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:f}", "block", name, "shape",
+                            sow_shape_text(r->shape, shape), "n", (json_int_t)r->gsnr.n, "g", r->gsnr.g, "sqrt(n)",
+                            root, "ratio", r->gsnr.g / root, "scale", r->scale);
+    if (r->gsnr.kind != SOW_GSNR_MEASURED)
+        json_object_set_new(row, "note", json_string(sow_gsnr_kind_text(r->gsnr.kind)));
+    return row;
+}
+
+/* The blocks that are farthest from sqrt(n). */
+static sow_status report_rows(sow_call *call, const sow_scales *scales) {
+    const sow_scale_row **order;
+    json_t *rows = json_array();
+    SOW_TRY(set(call, "farthest_from_sqrt_n", rows));
+    SOW_TRY(SOW_NEW(call->arena, order, scales->count));
+    for (int64_t i = 0; i < scales->count; i++) order[i] = &scales->rows[i];
+    qsort(order, (size_t)scales->count, sizeof *order, by_distance);
+    for (int64_t i = 0; i < scales->count && i < ROWS_SHOWN; i++)
+        if (json_array_append_new(rows, row_json(order[i]))) return sow_fail(SOW_E_MEMORY, "out of memory");
+    return SOW_OK;
+}
+
+static sow_status report_meaning(sow_call *call, const sow_scales *scales) {
+    sow_sai_summary s = sow_sai_summarise(scales);
+    const char *text;
+    SOW_TRY(set(call, "blocks", json_integer(scales->count)));
+    SOW_TRY(set(call, "largest_g", json_real(scales->largest)));
+    if (s.blocks > 0) {
+        SOW_TRY(set(call, "least_ratio_to_sqrt_n", json_real(s.least)));
+        SOW_TRY(set(call, "most_ratio_to_sqrt_n", json_real(s.most)));
+    }
+    if (s.dead > 0) SOW_TRY(set(call, "dead_blocks", json_integer(s.dead)));
+    if (s.constant > 0) SOW_TRY(set(call, "constant_blocks", json_integer(s.constant)));
+    double share = s.weights > 0 ? 100.0 * (double)s.weights_off / (double)s.weights : 0;
+    if (s.blocks_off == 0)
+        text = "every scale is within 2 % of sqrt(n): measuring adds nothing here, --sqrt-n gives the same training";
+    else
+        text = sow_arena_format(
+            call->arena, "%lld of %lld blocks, %.2g %% of the weights, are more than 2 %% from sqrt(n)%s",
+            (long long)s.blocks_off, (long long)s.blocks, share,
+            share < 1 ? ": for all others measuring adds nothing, and --sqrt-n trains nearly the same" : "");
+    if (!text) return SOW_E_MEMORY;
+    return set(call, "meaning", json_string(text));
+}
+
+static sow_status report(const sai_subject *s, const sow_scales *scales) {
+    sow_call *call = s->call;
+    SOW_TRY(set(call, "model", json_string(s->model_name)));
+    SOW_TRY(set(call, "data", json_string(s->data_name)));
+    if (!sow_flag(call, "sqrt-n")) SOW_TRY(report_rows(call, scales));
+    SOW_TRY(report_meaning(call, scales));
+    const char *convert = sow_arena_format(
+        call->arena, "lr of --normalise max is lr of none times %.6g, its weight decay that of none divided by it",
+        scales->largest);
+    const char *next = sow_arena_format(call->arena, "sow train --optimizer sgd-sai --scales %s ...",
+                                        sow_text(call, "out"));
+    if (!convert || !next) return SOW_E_MEMORY;
+    SOW_TRY(set(call, "conversion", json_string(convert)));
+    return set(call, "next", json_string(next));
+}
+
+/* ---- the action ---- */
+
+static sow_status check_outputs(sow_call *call) {
+    const char *path = sow_text(call, "out");
+    static const char *const endings[] = {".csv", ".svg"};
+    SOW_TRY(sow_check_output(call, path));
+    for (int i = 0; i < 2; i++) {
+        const char *beside = sai_beside(call->arena, path, endings[i]);
+        if (!beside) return SOW_E_MEMORY;
+        SOW_TRY(sow_check_output(call, beside));
+    }
+    return SOW_OK;
+}
+
+static sow_status measure(sai_subject *s, sow_scales *scales) {
+    sow_call *call = s->call;
+    sow_sgd_sai_config config = {.batches = sow_int(call, "batches"),
+                                 .mean_of_scales = strcmp(sow_text(call, "average"), "scale") == 0};
+    sow_tape *tape;
+    SOW_TRY(sow_block_kind_parse(sow_text(call, "blocks"), &config.blocks.kind));
+    SOW_TRY(sow_scale_norm_parse(sow_text(call, "normalise"), &config.norm));
+    sai_heads(s, &config.blocks.heads, &config.blocks.kv_heads);
+    if (config.blocks.kind == SOW_BLOCKS_HEAD && config.blocks.heads == 0)
+        return sow_fail(SOW_E_ARGUMENT, "--blocks head: %s has no attention heads", s->model_name);
+    if (sow_flag(call, "sqrt-n")) return sow_scales_sqrt_n(call->arena, s->state, &config.blocks, config.norm, scales);
+    SOW_TRY(sow_tape_new(&tape));
+    sow_tape_train(tape, true);
+    sow_status status = sow_sgd_sai(&config, tape, s->state, sai_loss, s, call->arena, scales);
+    sow_tape_free(tape);
+    return status;
+}
+
+static sow_status run(sow_call *call) {
+    sai_subject s = {0};
+    sow_scales scales;
+    SOW_TRY(check_outputs(call));
+    sow_status status = sai_open(call, &s);
+    if (!status) status = measure(&s, &scales);
+    if (!status) status = sai_write(&s, &scales, sow_text(call, "out"));
+    if (!status) status = report(&s, &scales);
+    sai_close(&s);
+    return status;
+}
+
+static const sow_action actions[] = {
+    {"measure", "the scale of every block of weights, from the first gradient", options, run,
+     "sow sgd-sai --arch lenet300 --data fashion-mnist -o scales.json", SOW_ACTION_COMPUTES},
+    {0},
+};
+
+const sow_method sow_method_sgd_sai = {
+    .name = "sgd-sai",
+    .family = "steps",
+    .summary = "a fixed learning rate for each block of weights, measured before the first step",
+    .paper = "Xu et al. 2024, arXiv 2412.11768",
+    .actions = actions,
+    .study = "sgd-sai",
+};
