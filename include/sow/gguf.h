@@ -30,6 +30,18 @@ void sow_gguf_block(sow_gguf_type type, int64_t *values, int64_t *bytes);
 /* count values (whole blocks) as floats. Cost: one pass. */
 void sow_gguf_dequantise(sow_gguf_type type, const void *blocks, int64_t count, float *out);
 
+/* A vector made ready for products with quantised rows. */
+typedef struct sow_gguf_vector {
+    const float *x, *lanes, *sums; /* [width] as it came; in the order of lanes; sums of 16 values */
+} sow_gguf_vector;
+/* room: [width + width / 16], in which `out` lies beside x; both outlive it. Cost: one pass. */
+void sow_gguf_prepare(const float *x, int64_t width, float *room, sow_gguf_vector *out);
+/* y[r] = the sum over i of row r's value i times x[i], for `count` rows of `width` values (whole blocks) that begin `stride`
+ * bytes apart. Rows stay as they are: speed is that of reading them. f32 sums, in an order that depends on the width only
+ * (and on whether the processor has AVX2). */
+void sow_gguf_products(sow_gguf_type type, const void *rows, int64_t stride, int64_t count, int64_t width,
+                       const sow_gguf_vector *x, float *y);
+
 typedef struct sow_gguf sow_gguf;
 
 /* Maps a file and checks its directory whole before anything is used: counts, lengths, types, alignment, offsets without

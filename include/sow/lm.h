@@ -52,6 +52,7 @@ void sow_rope_frequencies(const sow_rope *rope, int64_t head_size, double *out);
 typedef struct sow_lm {
     sow_lm_config config;
     sow_state *state;                /* names and orientation of the file; tied heads once */
+    struct lm_frozen *frozen;        /* matrices that stay in their file (sow_lm_open_frozen); NULL: all are in the state */
     const char *prefix;              /* of all names: "transformer.", "bert." or "" */
     sow_tensor rotary, local_rotary; /* grown as longer sequences come */
     bool recompute;                  /* layer by layer in backward: a third more time for a fraction of the memory */
@@ -67,6 +68,11 @@ sow_status sow_lm_new(const sow_lm_config *config, sow_state *state, sow_lm **ou
 sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm **out);
 /* Opens a Hugging Face folder (config.json, model.safetensors, sharded too) or a GGUF file; weights become F32 copies. */
 sow_status sow_lm_open(const char *path, sow_lm **out);
+/* The same for passes that train none of the model's weights: matrices stay mapped as the file stores them, quantised too, and
+ * are made into floats where they are used; the rest (norms, biases, positions) are F32 copies in the state, not trainable.
+ * Names, sites and taps are those of sow_lm_open; gradients flow through. Opening reads next to nothing. A file larger than
+ * half of the memory is given back layer by layer. */
+sow_status sow_lm_open_frozen(const char *path, sow_lm **out);
 /* The tokenizer that belongs to the model at `path`, as sow_lm_open finds it. */
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out);
 /* The chat template called `name`, or, NULL, the one of the model at `path` (sow_chat_find). */

@@ -2,9 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "nn/lm/lm.h"
 #include "nn/lm/open.h"
 #include "sow/text.h"
-#include "sow/threads.h"
 
 /* ---- metadata ---- */
 
@@ -209,53 +209,28 @@ static const char *hf_name(sow_arena *arena, const arch *a, const char *name) {
 
 /* ---- values ---- */
 
-enum { CELL_VALUES = 1 << 16 };
-
-/* Rows of a matrix: heads > 0 puts rows back into half-split order: row s d/2 + m of a head is the file's 2 m + s. */
-typedef struct rows_job {
-    const sow_gguf_tensor *from;
-    float *to;
-    int64_t rows, width, row_bytes, heads, cell_rows;
-    float shift;
-} rows_job;
-
-static int64_t source_row(const rows_job *j, int64_t row) {
-    if (j->heads == 0) return row;
-    int64_t d = j->rows / j->heads, r = row % d;
-    return row - r + 2 * (r % (d / 2)) + r / (d / 2);
-}
-
-static void read_rows(void *context, int64_t cell) {
-    const rows_job *j = context;
-    int64_t last = (cell + 1) * j->cell_rows < j->rows ? (cell + 1) * j->cell_rows : j->rows;
-    for (int64_t r = cell * j->cell_rows; r < last; r++) {
-        float *to = j->to + r * j->width;
-        sow_gguf_dequantise(j->from->type, (const uint8_t *)j->from->data + source_row(j, r) * j->row_bytes, j->width,
-                            to);
-        for (int64_t i = 0; j->shift != 0 && i < j->width; i++) to[i] += j->shift;
-    }
-}
-
-static void read_values(const arch *a, const sow_lm_config *c, const sow_gguf_tensor *from, float *to) {
-    int64_t values, bytes;
+/* The file's rows, and how many heads of interleaved rows they hold; of a vector each value is a row. */
+static lm_matrix matrix_of(const arch *a, const sow_lm_config *c, const sow_gguf_tensor *from) {
+    lm_matrix m = {.type = from->type, .data = from->data, .width = from->shape[from->rank - 1]};
+    m.rows = from->count / m.width;
+    if (a->family != SOW_LM_LLAMA || strcmp(a->name, "llama")) return m;
+    int64_t values, bytes, heads = 0, rows = from->rank == 1 ? m.width : m.rows;
     sow_gguf_block(from->type, &values, &bytes);
-    rows_job j = {.from = from, .to = to, .width = from->shape[from->rank - 1]};
-    j.rows = from->count / j.width;
-    j.row_bytes = j.width / values * bytes;
-    j.cell_rows = sow_cells_for(CELL_VALUES, j.width);
-    if (a->family == SOW_LM_LLAMA && !strcmp(a->name, "llama")) {
-        if (strstr(from->name, ".attn_q.")) j.heads = c->heads;
-        if (strstr(from->name, ".attn_k.")) j.heads = c->kv_heads;
-        if (from->rank == 1) { /* a bias: its values are the rows */
-            j.rows = j.width, j.width = 1, j.row_bytes = bytes;
-            if (values != 1) j.heads = 0;
-        }
-        if (j.heads > 0 && (j.rows % j.heads != 0 || j.rows / j.heads % 2 != 0))
-            j.heads = 0; /* mis-shaped: named later */
-        if (from->rank == 1 && j.heads == 0) j.rows = 1, j.width = from->count, j.row_bytes = (int64_t)from->bytes;
-    }
-    if (a->family == SOW_LM_GEMMA3 && sow_ends_with(from->name, "norm.weight")) j.shift = -1; /* the file holds 1 + w */
-    sow_cells(sow_cells_for(j.rows, j.cell_rows), read_rows, &j);
+    if (strstr(from->name, ".attn_q.")) heads = c->heads;
+    if (strstr(from->name, ".attn_k.")) heads = c->kv_heads;
+    if (heads == 0 || rows % heads != 0 || rows / heads % 2 != 0) return m; /* mis-shaped: named later */
+    if (from->rank == 1 && values != 1) return m;
+    if (from->rank == 1) m.rows = m.width, m.width = 1;
+    m.heads = heads;
+    return m;
+}
+
+/* Gemma's norms: the file holds 1 + w. */
+static void read_values(const arch *a, const sow_lm_config *c, const sow_gguf_tensor *from, float *to) {
+    lm_matrix m = matrix_of(a, c, from);
+    lm_matrix_read_all(&m, to);
+    bool shifted = a->family == SOW_LM_GEMMA3 && sow_ends_with(from->name, "norm.weight");
+    for (int64_t i = 0; shifted && i < from->count; i++) to[i] -= 1;
 }
 
 /* GPT-2's matrices are [in, out] in Hugging Face files, [out, in] in GGUF. */
@@ -296,11 +271,27 @@ static sow_status read_divisors(const sow_gguf_tensor *t, sow_lm_config *c) {
     return SOW_OK;
 }
 
+/* Matrices of linear sites and the tokens' table stay in the file. */
+static bool stays(const sow_gguf_tensor *t) {
+    return t->rank == 2 && strncmp(t->name, "position_embd.", 14) && strncmp(t->name, "token_types.", 12);
+}
+
+static sow_status keep_matrix(sow_arena *arena, const arch *a, const sow_lm_config *c, const sow_gguf_tensor *t,
+                              struct lm_frozen *frozen) {
+    lm_matrix m = matrix_of(a, c, t);
+    m.name = hf_name(arena, a, t->name);
+    m.turned = is_turned(a, t);
+    return m.name ? lm_frozen_add(frozen, &m)
+                  : sow_fail(SOW_E_UNSUPPORTED, "tensor %s is none of architecture %s", t->name, a->name);
+}
+
+/* frozen NULL: copies of all. */
 static sow_status read_tensors(const sow_gguf *file, sow_arena *arena, const arch *a, sow_lm_config *c,
-                               sow_state *state) {
+                               sow_state *state, struct lm_frozen *frozen) {
     for (int64_t i = 0; i < sow_gguf_count(file); i++) {
         const sow_gguf_tensor *t = sow_gguf_at(file, i);
         if (!strcmp(t->name, "rope_freqs.weight")) SOW_TRY(read_divisors(t, c));
+        else if (frozen && stays(t)) SOW_TRY(keep_matrix(arena, a, c, t, frozen));
         else SOW_TRY(add_tensor(arena, a, c, t, state));
     }
     return SOW_OK;
@@ -333,28 +324,32 @@ static sow_status configure(const sow_gguf *file, const arch *a, sow_lm_config *
     return sow_lm_check_sizes(c);
 }
 
-static sow_status load(const sow_gguf *file, sow_lm **out) {
+/* Takes over `frozen`, which may be NULL. */
+static sow_status load(const sow_gguf *file, struct lm_frozen *frozen, sow_lm **out) {
     const arch *a;
     sow_lm_config config;
     sow_arena *arena;
-    sow_state *state;
-    SOW_TRY(find_arch(file, &a));
-    SOW_TRY(configure(file, a, &config));
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = sow_state_new(&state);
+    sow_state *state = NULL;
+    sow_status status = find_arch(file, &a);
+    if (status == SOW_OK) status = configure(file, a, &config);
+    if (status == SOW_OK) status = sow_arena_new(&arena);
     if (status == SOW_OK) {
-        status = read_tensors(file, arena, a, &config, state);
-        if (status == SOW_OK) status = sow_lm_new(&config, state, out);
-        else sow_state_free(state);
+        status = sow_state_new(&state);
+        if (status == SOW_OK) status = read_tensors(file, arena, a, &config, state, frozen);
+        sow_arena_free(arena);
     }
-    sow_arena_free(arena);
+    if (status == SOW_OK) return lm_new(&config, state, frozen, out);
+    sow_state_free(state);
+    lm_frozen_free(frozen);
     return status;
 }
 
-sow_status lm_open_gguf(const char *path, sow_lm **out) {
+sow_status lm_open_gguf(const char *path, bool stays_in_file, sow_lm **out) {
     sow_gguf *file;
+    struct lm_frozen *frozen = NULL;
     SOW_TRY(sow_gguf_open(path, &file));
-    sow_status status = load(file, out);
-    sow_gguf_close(file);
+    sow_status status = stays_in_file ? lm_frozen_new(sow_gguf_count(file), file, NULL, &frozen) : SOW_OK;
+    if (status == SOW_OK) status = load(file, frozen, out);
+    if (!stays_in_file) sow_gguf_close(file);
     return status == SOW_OK ? SOW_OK : sow_fail_in(status, "%s", path);
 }

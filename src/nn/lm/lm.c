@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "autograd/op.h"
 #include "nn/lm/lm.h"
 
 const lm_family *lm_family_of(const sow_lm *lm) {
@@ -11,12 +12,43 @@ const lm_family *lm_family_of(const sow_lm *lm) {
 
 /* ---- layers ---- */
 
+/* The matrix of a site that stays in its file, with the shape that the configuration implies; NULL poisons. */
+static const lm_matrix *checked(sow_tape *t, const lm_matrix *m, int64_t rows, int64_t width) {
+    if (m->rows == rows && m->width == width) return m;
+    int64_t found[2] = {m->rows, m->width}, expected[2] = {rows, width};
+    char a[SOW_SHAPE_TEXT], b[SOW_SHAPE_TEXT];
+    sow_tape_fail(t, sow_fail(SOW_E_SHAPE, "%s is %s, expected %s", m->name,
+                              sow_shape_text(sow_tensor_of(NULL, SOW_F32, 2, found), a),
+                              sow_shape_text(sow_tensor_of(NULL, SOW_F32, 2, expected), b)));
+    return NULL;
+}
+
+static const lm_matrix *frozen_at(sow_tape *t, const sow_lm *lm, const char *name) {
+    return lm->frozen ? lm_frozen_find(lm->frozen, sow_path_of(t, name, "weight")) : NULL;
+}
+
+/* The linear site of a matrix that stays in its file. */
+static sow_var frozen_linear(sow_tape *t, sow_lm *lm, const char *name, const lm_matrix *m, sow_var x, int64_t out,
+                             bool bias) {
+    if (!x || !checked(t, m, out, sow_value(x).shape[1])) return NULL;
+    sow_entry *b = bias ? sow_declared(
+                              t, lm->state, name, "bias",
+                              (sow_declaration){.dtype = SOW_F32, .rank = 1, .shape = {out}, .role = SOW_ROLE_BIAS})
+                        : NULL;
+    if (bias && !b) return NULL;
+    return sow_tap(t, name, x, lm_product(t, m, x, b ? sow_parameter(t, b) : NULL));
+}
+
 sow_var lm_linear(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out, bool bias) {
+    const lm_matrix *m = frozen_at(t, lm, name);
+    if (m) return frozen_linear(t, lm, name, m, x, out, bias);
     return sow_linear_at(t, lm->state, name, x, (sow_dense){.out = out, .no_bias = !bias, .by_rows = true});
 }
 
 sow_var lm_linear_by_inputs(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out) {
     if (!x) return NULL;
+    const lm_matrix *m = frozen_at(t, lm, name);
+    if (m) return frozen_linear(t, lm, name, m, x, out, true);
     int64_t in = sow_value(x).shape[1];
     sow_dtype type = sow_value(x).dtype;
     sow_entry *w = sow_declared(
@@ -70,7 +102,12 @@ sow_var lm_rows(sow_tape *t, sow_lm *lm, const char *name, int64_t rows, const i
 }
 
 sow_var lm_embed(sow_tape *t, sow_lm *lm, const char *name, const sow_tokens *tokens) {
-    sow_tensor ids = SOW_TENSOR((void *)(uintptr_t)tokens->ids, SOW_I32, tokens->start[tokens->sequences]);
+    int64_t count = tokens->start[tokens->sequences];
+    const lm_matrix *m = frozen_at(t, lm, name);
+    if (m)
+        return checked(t, m, lm->config.vocabulary, lm->config.hidden) ? lm_matrix_rows(t, m, tokens->ids, count)
+                                                                       : NULL;
+    sow_tensor ids = SOW_TENSOR((void *)(uintptr_t)tokens->ids, SOW_I32, count);
     int32_t padding = lm->config.family == SOW_LM_GPT2 ? -1 : lm->config.pad;
     return sow_embedding(t, lm_table(t, lm, name, lm->config.vocabulary), ids, padding);
 }
@@ -117,6 +154,7 @@ sow_var lm_layers(sow_tape *t, sow_lm *lm, const char *level, lm_layer layer, so
         sow_enter(t, "%s.%lld", level, (long long)i);
         x = sow_tap(t, "", in, layer(t, lm, i, in, tokens));
         sow_leave(t);
+        lm_frozen_pass(lm->frozen, i);
         if (lm->recompute) x = sow_recompute_end(t, x);
         if (i > 0) sow_done(t, in); /* the first one's input is the caller's */
     }
@@ -179,22 +217,67 @@ sow_var sow_lm_states(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
     return sow_lm_states_from(t, lm, x, tokens);
 }
 
-/* The head's table: its own, outside the prefix, or the input embeddings. */
-static sow_var head_table(sow_tape *t, sow_lm *lm) {
+/* The head's table: its own, outside the prefix, or the input embeddings; one of the two is found. */
+typedef struct head {
+    sow_var table;
+    const lm_matrix *frozen;
+} head;
+
+static head table_at(sow_tape *t, sow_lm *lm, const char *name) {
+    const lm_matrix *m = frozen_at(t, lm, name);
+    if (m) return (head){NULL, checked(t, m, lm->config.vocabulary, lm->config.hidden)};
+    return (head){lm_table(t, lm, name, lm->config.vocabulary), NULL};
+}
+
+static head head_of(sow_tape *t, sow_lm *lm) {
     const lm_family *f = lm_family_of(lm);
-    if (!f->head)
-        return sow_tape_fail(t, sow_fail(SOW_E_UNSUPPORTED, "%s: an encoder has no next-token head", f->name));
-    if (!lm->config.tied) return lm_table(t, lm, f->head, lm->config.vocabulary);
+    if (!f->head) {
+        sow_tape_fail(t, sow_fail(SOW_E_UNSUPPORTED, "%s: an encoder has no next-token head", f->name));
+        return (head){0};
+    }
+    if (!lm->config.tied) return table_at(t, lm, f->head);
     int levels = enter_prefix(t, lm);
-    return leave_prefix(t, levels, lm_table(t, lm, f->table, lm->config.vocabulary));
+    head h = table_at(t, lm, f->table);
+    leave_prefix(t, levels, NULL);
+    return h;
 }
 
 sow_var sow_lm_logits(sow_tape *t, sow_lm *lm, sow_var states) {
-    return sow_linear(t, states, head_table(t, lm), NULL);
+    head h = head_of(t, lm);
+    return h.frozen ? lm_product(t, h.frozen, states, NULL) : sow_linear(t, states, h.table, NULL);
+}
+
+/* The loss of rows whose logits are made in turn: sums over the counted labels of each chunk. */
+static sow_var frozen_loss(sow_tape *t, const lm_matrix *m, sow_var states, sow_tensor labels, double divisor) {
+    enum { CHUNK_ROWS = 256 };
+    if (!states || labels.rank != 1 || labels.dtype != SOW_I32 || labels.shape[0] != sow_value(states).shape[0])
+        return sow_tape_fail(t,
+                             states ? sow_fail(SOW_E_SHAPE, "head: expected one label for each state") : SOW_E_SHAPE);
+    int64_t n = labels.shape[0], counted = 0;
+    const int32_t *label = labels.data;
+    sow_var sum = NULL;
+    for (int64_t i = 0; label && i < n; i++) counted += label[i] >= 0;
+    if (label && counted == 0)
+        return sow_tape_fail(t, sow_fail(SOW_E_RANGE, "head: no label counts: all %lld are masked", (long long)n));
+    if (divisor <= 0) divisor = (double)counted;
+    for (int64_t at = 0; at < n; at += CHUNK_ROWS) {
+        int64_t rows = n - at < CHUNK_ROWS ? n - at : CHUNK_ROWS, some = 0;
+        for (int64_t i = at; label && i < at + rows; i++) some += label[i] >= 0;
+        if (label && some == 0) continue;
+        sow_var logits = lm_product(t, m, sow_narrow(t, states, 0, at, rows), NULL);
+        sow_var mean = sow_softmax_cross_entropy(t, logits, sow_slice(labels, 0, at, rows));
+        sow_done(t, logits);
+        sow_var part = sow_scale(t, mean, (double)some / divisor, 0);
+        sum = sum ? sow_add(t, sum, part) : part;
+    }
+    return sum;
 }
 
 sow_var sow_lm_loss(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_tensor labels, double divisor) {
-    sow_var states = sow_lm_states(t, lm, tokens), loss = sow_head_loss(t, states, head_table(t, lm), labels, divisor);
+    sow_var states = sow_lm_states(t, lm, tokens);
+    head h = head_of(t, lm);
+    sow_var loss = h.frozen ? frozen_loss(t, h.frozen, states, labels, divisor)
+                            : sow_head_loss(t, states, h.table, labels, divisor);
     sow_done(t, states);
     return loss;
 }
@@ -226,10 +309,12 @@ static const char *prefix_of(const sow_lm *lm) {
     char name[128];
     if (!*f->prefix || sow_state_count(lm->state) == 0) return f->prefix;
     snprintf(name, sizeof name, "%s.weight", f->table);
-    return sow_state_find(lm->state, name) ? "" : f->prefix;
+    return sow_state_find(lm->state, name) || lm_frozen_find(lm->frozen, name) ? "" : f->prefix;
 }
 
-static sow_status make(const sow_lm_config *config, sow_state *state, sow_dtype type, sow_lm **out) {
+/* Takes over state and frozen. */
+static sow_status make(const sow_lm_config *config, sow_state *state, struct lm_frozen *frozen, sow_dtype type,
+                       sow_lm **out) {
     sow_arena *arena;
     sow_lm *lm;
     sow_status status = sow_arena_new(&arena);
@@ -239,37 +324,55 @@ static sow_status make(const sow_lm_config *config, sow_state *state, sow_dtype 
     }
     if (status != SOW_OK) {
         sow_state_free(state);
+        lm_frozen_free(frozen);
         return status;
     }
-    *lm = (sow_lm){
-        .config = *config, .state = state, .arena = arena, .rotary = {.dtype = type}, .local_rotary = {.dtype = type}};
+    if (frozen) lm_frozen_finish(frozen);
+    *lm = (sow_lm){.config = *config,
+                   .state = state,
+                   .frozen = frozen,
+                   .arena = arena,
+                   .rotary = {.dtype = type},
+                   .local_rotary = {.dtype = type}};
     lm->prefix = prefix_of(lm);
     *out = lm;
     return SOW_OK;
 }
 
-sow_status sow_lm_new(const sow_lm_config *config, sow_state *state, sow_lm **out) {
-    sow_lm *lm;
-    for (int64_t i = 0; i < sow_state_count(state); i++) {
-        const sow_entry *e = sow_state_entry(state, i);
-        if (e->value.dtype == SOW_F32 || e->value.dtype == SOW_F64) continue;
-        sow_status status = sow_fail(SOW_E_TYPE, "%s is %s, expected F32 or F64", e->name,
-                                     sow_dtype_name(e->value.dtype));
-        sow_state_free(state);
-        return status;
-    }
-    SOW_TRY(make(config, state, SOW_F32, &lm));
+static sow_status finish(sow_lm *lm, sow_lm **out) {
     sow_status status = dry_run(lm);
     if (status == SOW_OK) *out = lm;
     else sow_lm_free(lm);
     return status;
 }
 
+sow_status lm_new(const sow_lm_config *config, sow_state *state, struct lm_frozen *frozen, sow_lm **out) {
+    sow_lm *lm;
+    for (int64_t i = 0; i < sow_state_count(state); i++) {
+        const sow_entry *e = sow_state_entry(state, i);
+        if (e->value.dtype == SOW_F32 || (e->value.dtype == SOW_F64 && !frozen)) continue;
+        sow_status status = sow_fail(SOW_E_TYPE, "%s is %s, expected F32 or F64", e->name,
+                                     sow_dtype_name(e->value.dtype));
+        sow_state_free(state);
+        lm_frozen_free(frozen);
+        return status;
+    }
+    SOW_TRY(make(config, state, frozen, SOW_F32, &lm));
+    SOW_TRY(finish(lm, &lm));
+    for (int64_t i = 0; frozen && i < sow_state_count(state); i++) sow_state_entry(state, i)->trainable = false;
+    *out = lm;
+    return SOW_OK;
+}
+
+sow_status sow_lm_new(const sow_lm_config *config, sow_state *state, sow_lm **out) {
+    return lm_new(config, state, NULL, out);
+}
+
 sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm **out) {
     sow_state *state;
     sow_lm *lm;
     SOW_TRY(sow_state_new(&state));
-    SOW_TRY(make(config, state, dtype, &lm));
+    SOW_TRY(make(config, state, NULL, dtype, &lm));
     sow_state_open(state, true);
     sow_status status = dry_run(lm);
     sow_state_open(state, false);
@@ -281,5 +384,6 @@ sow_status sow_lm_declare(const sow_lm_config *config, sow_dtype dtype, sow_lm *
 void sow_lm_free(sow_lm *lm) {
     if (!lm) return;
     sow_state_free(lm->state);
+    lm_frozen_free(lm->frozen);
     sow_arena_free(lm->arena);
 }

@@ -3,8 +3,12 @@
 #define SOW_NN_LM_LM_H
 
 #include "nn/declare.h"
+#include "nn/lm/frozen.h"
 #include "sow/lm.h"
 #include "sow/nn.h"
+
+/* sow_lm_new with matrices that stay in their file; takes over both, also on failure. */
+sow_status lm_new(const sow_lm_config *config, sow_state *state, struct lm_frozen *frozen, sow_lm **out);
 
 /* The linear site `name` with `out` outputs; and with weights stored as GPT-2's Conv1D, [in, out]. */
 sow_var lm_linear(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out, bool bias);

@@ -1,6 +1,7 @@
 /* Opening language models: Hugging Face folders, GGUF files, and fetched ones by their name. */
 #include <string.h>
 
+#include "nn/lm/lm.h"
 #include "nn/lm/open.h"
 #include "sow/data.h"
 #include "sow/fetch.h"
@@ -23,7 +24,7 @@ sow_status lm_read_json(sow_arena *arena, const char *path, json_t **out) {
 
 /* Buffers of old exporters that are no weights. */
 static bool is_left_out(const char *name, sow_dtype type) {
-    static const char *const ends[] = {"attn.bias", "attn.masked_bias", "position_ids", "rotary_emb.inv_freq"};
+    static const char *const ends[] = {".attn.bias", ".attn.masked_bias", "position_ids", "rotary_emb.inv_freq"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (sow_ends_with(name, ends[i])) return true;
     return !sow_dtype_is_real(type);
@@ -37,30 +38,56 @@ static const char *current_name(sow_arena *arena, const char *name) {
     return name;
 }
 
-static sow_status copy_tensors(sow_arena *arena, const sow_safetensors *file, sow_state *state) {
+/* A matrix with one row an output, that can be used as it lies. */
+static bool stays(const sow_lm_config *config, const char *name, sow_tensor t) {
+    if (t.rank != 2 || t.dtype == SOW_F64 || strstr(name, "position_embeddings") ||
+        strstr(name, "token_type_embeddings"))
+        return false;
+    return config->family != SOW_LM_GPT2 || sow_ends_with(name, "wte.weight") || sow_ends_with(name, "lm_head.weight");
+}
+
+static sow_status keep_matrix(struct lm_frozen *frozen, const char *name, sow_tensor t) {
+    lm_matrix m = {.name = name, .data = t.data, .rows = t.shape[0], .width = t.shape[1]};
+    m.type = t.dtype == SOW_F32 ? SOW_GGUF_F32 : t.dtype == SOW_F16 ? SOW_GGUF_F16 : SOW_GGUF_BF16;
+    return lm_frozen_add(frozen, &m);
+}
+
+static sow_status copy_tensor(sow_state *state, const char *name, sow_tensor t) {
+    sow_entry *e;
+    SOW_TRY(sow_state_add(state, name, SOW_F32, t.rank, t.shape, &e));
+    return sow_copy(e->value, t);
+}
+
+/* frozen NULL: copies of all. */
+static sow_status read_tensors(sow_arena *arena, const sow_lm_config *config, const sow_safetensors *file,
+                               sow_state *state, struct lm_frozen *frozen) {
     for (int64_t i = 0; i < sow_safetensors_count(file); i++) {
         const char *name;
         sow_tensor t = sow_safetensors_tensor(file, i, &name);
-        sow_entry *e;
         if (is_left_out(name, t.dtype)) continue;
         if (!t.data || !(name = current_name(arena, name))) return SOW_E_MEMORY;
-        SOW_TRY(sow_state_add(state, name, SOW_F32, t.rank, t.shape, &e));
-        SOW_TRY(sow_copy(e->value, t));
+        if (frozen && stays(config, name, t)) SOW_TRY(keep_matrix(frozen, name, t));
+        else SOW_TRY(copy_tensor(state, name, t));
     }
     return SOW_OK;
 }
 
-static sow_status load_folder(sow_arena *arena, const char *folder, const sow_lm_config *config, sow_lm **out) {
+static sow_status load_folder(sow_arena *arena, const char *folder, const sow_lm_config *config, bool stays_in_file,
+                              sow_lm **out) {
     sow_safetensors *file;
-    sow_state *state;
+    sow_state *state = NULL;
+    struct lm_frozen *frozen = NULL;
     SOW_TRY(sow_safetensors_open(folder, &file));
-    sow_status status = sow_state_new(&state);
-    if (status == SOW_OK) {
-        status = copy_tensors(arena, file, state);
-        if (status == SOW_OK) status = sow_lm_new(config, state, out);
-        else sow_state_free(state);
+    sow_status status = stays_in_file ? lm_frozen_new(sow_safetensors_count(file), NULL, file, &frozen) : SOW_OK;
+    if (stays_in_file && status != SOW_OK) return status;
+    status = sow_state_new(&state);
+    if (status == SOW_OK) status = read_tensors(arena, config, file, state, frozen);
+    if (status == SOW_OK) status = lm_new(config, state, frozen, out);
+    else {
+        sow_state_free(state);
+        lm_frozen_free(frozen);
     }
-    sow_safetensors_close(file);
+    if (!stays_in_file) sow_safetensors_close(file);
     return status;
 }
 
@@ -76,15 +103,16 @@ static sow_status read_generation(sow_arena *arena, const char *folder, sow_lm_c
     return status;
 }
 
-static sow_status open_folder(sow_arena *arena, const char *folder, const char *config_path, sow_lm **out) {
+static sow_status open_folder(sow_arena *arena, const lm_place *place, bool stays_in_file, sow_lm **out) {
+    const char *folder = place->folder;
     sow_lm_config config;
     json_t *json;
-    SOW_TRY(lm_read_json(arena, config_path, &json));
+    SOW_TRY(lm_read_json(arena, place->config, &json));
     sow_status status = sow_lm_configure(json, &config);
     json_decref(json);
     if (status != SOW_OK) return sow_fail_in(status, "%s", folder);
     SOW_TRY(read_generation(arena, folder, &config));
-    return load_folder(arena, folder, &config, out);
+    return load_folder(arena, folder, &config, stays_in_file, out);
 }
 
 /* ---- any of them ---- */
@@ -148,13 +176,22 @@ sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out) {
     return status;
 }
 
-sow_status sow_lm_open(const char *path, sow_lm **out) {
+static sow_status open_any(const char *path, bool stays_in_file, sow_lm **out) {
     sow_arena *arena;
     lm_place place;
     SOW_TRY(sow_arena_new(&arena));
     sow_status status = lm_locate(arena, path, &place);
     if (status == SOW_OK)
-        status = place.gguf ? lm_open_gguf(place.gguf, out) : open_folder(arena, place.folder, place.config, out);
+        status = place.gguf ? lm_open_gguf(place.gguf, stays_in_file, out)
+                            : open_folder(arena, &place, stays_in_file, out);
     sow_arena_free(arena);
     return status;
+}
+
+sow_status sow_lm_open(const char *path, sow_lm **out) {
+    return open_any(path, false, out);
+}
+
+sow_status sow_lm_open_frozen(const char *path, sow_lm **out) {
+    return open_any(path, true, out);
 }

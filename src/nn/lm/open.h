@@ -14,7 +14,8 @@ typedef struct lm_place {
 sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out);
 /* SOW_E_FORMAT with the line. The caller releases *out. */
 sow_status lm_read_json(sow_arena *arena, const char *path, json_t **out);
-sow_status lm_open_gguf(const char *path, sow_lm **out);
+/* stays_in_file: matrices are not copied. */
+sow_status lm_open_gguf(const char *path, bool stays_in_file, sow_lm **out);
 /* The end tokens of a generation_config.json in place of config.json's. */
 sow_status sow_lm_configure_ends(const json_t *generation, sow_lm_config *config);
 
