@@ -1,4 +1,5 @@
-/* Starts of low-rank adapters: from the first step of full fine-tuning (lora-sb). */
+/* Starts of low-rank adapters: from the first step of full fine-tuning (lora-sb), from those of
+ * several clients (lora-fair). */
 #ifndef SOW_ADAPTERS_H
 #define SOW_ADAPTERS_H
 
@@ -83,6 +84,76 @@ sow_status sow_core_gradients(sow_tensor b, sow_tensor a, double s, sow_tensor g
                               sow_tensor equivalent);
 
 extern const sow_method sow_method_lora_sb;
+
+/* ---- LoRA-FAIR: Bian et al. 2024, arXiv 2411.14961 ---- */
+
+/* How adapters of several clients, layer by layer (A_k: [rank, in], B_k: [out, rank], weights p_k of sum 1), become one. The
+ * ideal is dW = sum p_k B_k A_k; A and B without index are the means of the factors. */
+typedef enum sow_fair_kind {
+    SOW_FAIR,         /* B' = B + dB, where B'A comes nearest to dW by cosine, with a penalty on dB (equation 7); A stays */
+    SOW_FAIR_FEDIT,   /* A and B: plain averaging */
+    SOW_FAIR_FFA,     /* the same, where all clients kept one A: exact then, refused otherwise (Sun et al. 2024, 2403.12313) */
+    SOW_FAIR_FLORA,   /* [p_1 B_1 ...] and [A_1; ...]: exact, of rank K r (Wang et al. 2024, 2409.05976) */
+    SOW_FAIR_FLEXLORA, /* leading r singular triples of dW, B = U sqrt(S), A = sqrt(S) V^T (Bai et al. 2024, 2402.11505) */
+    SOW_FAIR_LS,      /* B' = B + (dW - B A) A^T (A A^T + mu I)^-1: ridge least squares, closed form */
+    SOW_FAIR_KINDS
+} sow_fair_kind;
+/* "fair", "fedit", "ffa", "flora", "flexlora", "fair-ls"; SOW_E_ARGUMENT with the nearest. */
+sow_status sow_fair_kind_parse(const char *name, sow_fair_kind *out);
+const char *sow_fair_kind_name(sow_fair_kind kind);
+
+typedef struct sow_fair_config {
+    sow_fair_kind kind;
+    double lambda; /* SOW_FAIR: penalty on D = dB / ||B A||_F: lambda ||D||_F^2, or lambda ||D||_F where not `squared` */
+    bool squared;
+    int64_t steps; /* of gradient descent on D, from 0 */
+    double lr;     /* its rate; halved where a step would raise the loss */
+    double stop;   /* ends where a step changes the loss by less; 0: never */
+    double mu;     /* SOW_FAIR_LS */
+} sow_fair_config;
+/* fair, .01, squared, 1000 steps, .01, 1e-9; mu .01. */
+sow_fair_config sow_fair_defaults(void);
+
+/* What merging one layer did. Before: plain averages against dW; after: what was returned against dW. */
+typedef struct sow_fair_layer {
+    const char *module;
+    int64_t in, out, rank;              /* rank: of the clients */
+    double norm;                        /* ||dW||_F, with the scale of the first client's B */
+    double bias_before, bias_after;     /* ||dW - B A||_F */
+    double cosine_before, cosine_after; /* of B A and dW as vectors; 1 where both are 0 */
+    double correction;                  /* ||dB||_F; 0 for kinds that return the means */
+    double similarity;                  /* cosine of B' and B as vectors: how near the next round starts */
+    double growth;                      /* ||B'||_F / ||B||_F */
+    int64_t steps;                      /* taken by the descent */
+    bool kept;                          /* the correction would have lowered the cosine, so B' = B */
+} sow_fair_layer;
+
+/* One layer's factors: a[k]: [rank, in], b[k]: [out, rank], row-major; weight: [clients], of sum 1; scale: [clients] factors on
+ * b[k], NULL: all 1. */
+typedef struct sow_fair_factors {
+    int64_t clients, in, out, rank;
+    const float *const *a, *const *b;
+    const double *weight, *scale;
+} sow_fair_factors;
+/* Rank of what a merge gives: rank, or clients * rank (FLoRA). */
+int64_t sow_fair_rank(const sow_fair_config *config, const sow_fair_factors *factors);
+/* a: [sow_fair_rank, in], b: [out, sow_fair_rank]. The report's module is left alone. No out x in matrix is ever formed: with
+ * the clients' deviations b_k, a_k from the means, dW - B A = sum p_k b_k a_k, and all that is needed are Gram matrices of the
+ * stacked factors. In the eigenbasis of A A^T the descent's iterates are dB = B diag(x) + (dW - B A) A^T diag(y): a step is O(rank).
+ * Errors: SOW_E_NUMBER, SOW_E_MEMORY; FFA with different A: SOW_E_ARGUMENT.
+ * Cost: 2 (clients + 1)^2 rank^2 (in + out) FLOP; FlexLoRA: two QR decompositions of clients rank columns and a small SVD. Memory:
+ * (clients + 1) rank (in + out) doubles, FlexLoRA twice that. */
+sow_status sow_fair_merge_layer(const sow_fair_config *config, const sow_fair_factors *factors, sow_arena *scratch,
+                                float *a, float *b, sow_fair_layer *report);
+
+/* Whole adapters: plain LoRA of the same layers and ranks. weights: [count], positive, any sum. Where scales differ, B_k is
+ * brought to the largest one. Modules that are trained whole are averaged. The result does not depend on the clients' order, in any
+ * bit. layers: [out->count], in the arena.
+ * Errors: SOW_E_SHAPE (layers, shapes or ranks differ: the first three), SOW_E_UNSUPPORTED (DoRA, cores, embeddings), as above. */
+sow_status sow_fair_merge(const sow_fair_config *config, const sow_adapter *const *clients, const double *weights,
+                          int64_t count, sow_arena *arena, sow_adapter **out, sow_fair_layer **layers);
+
+extern const sow_method sow_method_lora_fair;
 
 #ifdef __cplusplus
 }
