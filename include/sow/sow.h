@@ -50,6 +50,7 @@
 #include "sow/texts.h"
 #include "sow/threads.h"
 #include "sow/tokenizer.h"
+#include "sow/tune.h"
 #include "sow/vectors.h"
 #include "sow/weights.h"
 
