@@ -124,6 +124,11 @@ sow_status sow_adapter_attach(sow_adapter *adapter, sow_tape *tape);
 sow_status sow_adapter_merge(sow_adapter *adapter);
 /* Any kind but DoRA as plain LoRA against the original base: a core goes into B, shifted starts double the rank. */
 sow_status sow_adapter_plain(const sow_adapter *adapter, sow_adapter **out);
+/* Plain LoRA of another rank (0: each layer keeps its own) and alpha (NAN: kept): the same update where the rank does not fall, else
+ * the nearest of that rank in each layer; *lost is the share of |update|^2 that went. Alphas of layers become the folder's. */
+sow_status sow_adapter_convert(const sow_adapter *adapter, int64_t rank, double alpha, sow_adapter **out, double *lost);
+/* |scale B R A|_F, in r-space; NAN: memory is short. */
+double sow_adapter_norm(const sow_adapter_layer *layer);
 /* Numbers that training changes. */
 int64_t sow_adapter_trained(const sow_adapter *adapter);
 

@@ -86,6 +86,17 @@ const sow_gguf_tensor *sow_gguf_at(const sow_gguf *file, int64_t index);
 /* By name; NULL: absent. Cost: log n. */
 const sow_gguf_tensor *sow_gguf_find(const sow_gguf *file, const char *name);
 
+/* ---- writing ---- */
+
+/* One row of metadata: a text, or (text NULL) a float. */
+typedef struct sow_gguf_entry {
+    const char *key, *text;
+    float number;
+} sow_gguf_entry;
+/* Writes a file of row-major F32 tensors, whole or not at all. Errors: SOW_E_TYPE, those of files. */
+sow_status sow_gguf_write(const char *path, const sow_gguf_entry *entries, int entry_count, int64_t count,
+                          const char *const *names, const sow_tensor *tensors);
+
 #ifdef __cplusplus
 }
 #endif

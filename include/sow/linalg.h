@@ -32,6 +32,11 @@ sow_status sow_svd(sow_tensor a, sow_tensor u, sow_tensor s, sow_tensor vt);
 sow_status sow_svd_leading(sow_tensor a, int64_t extra, int64_t rounds, sow_rng *rng, sow_tensor u, sow_tensor s,
                            sow_tensor vt);
 
+/* The leading k singular triples of B A for b: [m, r], a: [r, n], real, any layout, by QR of both factors: the product is never
+ * formed where r <= min(m, n). u: [m, k], s: [k], vt: [k, n], F64, u and vt may have data NULL. Signs as in sow_svd of the r x r core.
+ * Cost: 8 (m + n) r^2 FLOP. */
+sow_status sow_svd_product(sow_tensor b, sow_tensor a, sow_tensor u, sow_tensor s, sow_tensor vt);
+
 /* Eigenvalues of a symmetric matrix, falling, and eigenvectors: A = V diag(w) V^T. a: [n, n], real; the mean of its two
  * triangles is decomposed. w: [n]; v: [n, n], a column an eigenvector, or data NULL; F64, any layout. Signs: the largest
  * element of every column of v is positive. Errors: as sow_svd. Cost: about 9 n^3 FLOP (dsyevd, one thread). */

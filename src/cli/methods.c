@@ -12,7 +12,7 @@
 
 extern const sow_method sow_method_mycorrhiza;
 extern const sow_method sow_method_classic;
-extern const sow_method sow_verb_completion, sow_verb_docs, sow_verb_fetch, sow_verb_help, sow_verb_inspect,
+extern const sow_method sow_verb_adapter, sow_verb_completion, sow_verb_docs, sow_verb_fetch, sow_verb_help, sow_verb_inspect,
     sow_verb_list, sow_verb_lm, sow_verb_man, sow_verb_prove, sow_verb_replay, sow_verb_report, sow_verb_stats, sow_verb_study,
     sow_verb_train;
 
@@ -33,6 +33,7 @@ const sow_method *const cli_methods[] = {
     &sow_verb_list,
     &sow_verb_train,
     &sow_verb_lm,
+    &sow_verb_adapter,
     &sow_verb_prove,
     &sow_verb_study,
     &sow_verb_stats,

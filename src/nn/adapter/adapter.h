@@ -12,6 +12,8 @@ sow_status adapter_append_whole(sow_adapter *adapter, const char *module, sow_ad
 /* Adds "module.suffix" to the adapter's state, zeros, trainable. */
 sow_status adapter_entry(sow_adapter *adapter, const char *module, const char *suffix, sow_dtype type, int rank,
                          const int64_t *shape, sow_entry **out);
+/* Adds a copy of a whole module. */
+sow_status adapter_copy_whole(const sow_adapter_whole *from, sow_adapter *to);
 /* The site's weight += factor B A. */
 sow_status adapter_add_product(const sow_site *site, sow_tensor b, sow_tensor a, double factor);
 

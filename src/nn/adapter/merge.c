@@ -116,7 +116,7 @@ static sow_status add_plain(const sow_adapter_layer *from, sow_adapter *to) {
     return SOW_OK;
 }
 
-static sow_status copy_whole(const sow_adapter_whole *from, sow_adapter *to) {
+sow_status adapter_copy_whole(const sow_adapter_whole *from, sow_adapter *to) {
     sow_adapter_whole *w;
     SOW_TRY(adapter_append_whole(to, from->module, &w));
     w->site = from->site;
@@ -140,7 +140,7 @@ static sow_status fill_plain(const sow_adapter *a, sow_adapter *plain) {
                             a->layers[i].module);
         SOW_TRY(add_plain(&a->layers[i], plain));
     }
-    for (int64_t i = 0; i < a->whole_count; i++) SOW_TRY(copy_whole(&a->wholes[i], plain));
+    for (int64_t i = 0; i < a->whole_count; i++) SOW_TRY(adapter_copy_whole(&a->wholes[i], plain));
     return SOW_OK;
 }
 

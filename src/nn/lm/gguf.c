@@ -207,6 +207,38 @@ static const char *hf_name(sow_arena *arena, const arch *a, const char *name) {
     return to ? sow_arena_format(arena, "%s.%.*s.%s%s", a->block, (int)digits, name + 4, to, dot) : NULL;
 }
 
+static const arch *arch_of(const sow_lm_config *c) {
+    const char *name = c->family == SOW_LM_LLAMA && c->qkv_bias ? "qwen2" : NULL;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        if (archs[i].family == c->family && (!name || !strcmp(name, archs[i].name))) return &archs[i];
+    return NULL;
+}
+
+const char *sow_lm_architecture(const sow_lm_config *c) {
+    return arch_of(c)->name;
+}
+
+const char *sow_lm_gguf_module(sow_arena *arena, const sow_lm_config *c, const char *module) {
+    const arch *a = arch_of(c);
+    size_t level = strlen(a->block), digits;
+    const char *at = module;
+    if (!strncmp(at, "bert.", 5)) at += 5;
+    if (strncmp(at, a->block, level) || at[level] != '.') return NULL;
+    at += level + 1;
+    digits = strspn(at, "0123456789");
+    if (digits == 0 || at[digits] != '.') return NULL;
+    for (const renaming *r = a->blocks; r->from; r++)
+        if (!strcmp(r->to, at + digits + 1)) return sow_arena_format(arena, "blk.%.*s.%s", (int)digits, at, r->from);
+    return NULL;
+}
+
+int64_t sow_lm_gguf_row(const sow_lm_config *c, const char *module, int64_t rows, int64_t row) {
+    int64_t heads = sow_ends_with(module, "q_proj") ? c->heads : sow_ends_with(module, "k_proj") ? c->kv_heads : 0;
+    if (strcmp(arch_of(c)->name, "llama") || heads == 0 || rows % heads != 0 || rows / heads % 2 != 0) return row;
+    int64_t d = rows / heads, r = row % d; /* the file's 2 m + s is row s d/2 + m */
+    return row - r + r % 2 * (d / 2) + r / 2;
+}
+
 /* ---- values ---- */
 
 /* The file's rows, and how many heads of interleaved rows they hold; of a vector each value is a row. */
