@@ -185,6 +185,42 @@ static void all_forms_give_the_same_logits(void **state) {
     }
 }
 
+/* Another alpha or a larger rank is the same update; a smaller rank loses what the singular values say. */
+static void conversions_keep_the_update(void **state) {
+    fixture f = set_up();
+    sow_adapter *a, *b;
+    double lost;
+    float before[ROWS * CLASSES], after[ROWS * CLASSES];
+    OK(sow_adapter_make(SOW_START_RSLORA, &f.sites, 3, 6, 7, &a));
+    disturb(a);
+    logits_of(f.model, a, before);
+    static const struct {
+        int64_t rank;
+        double alpha;
+    } same[] = {{0, 11}, {0, NAN}, {4, 2}, {3, -5}};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        OK(sow_adapter_convert(a, same[i].rank, same[i].alpha, &b, &lost));
+        assert_near(lost, 0, 1e-12);
+        logits_of(f.model, b, after);
+        assert_near(distance(before, after), 0, 3e-6);
+        for (int k = 0; k < 3; k++) assert_near(sow_adapter_norm(&b->layers[k]), sow_adapter_norm(&a->layers[k]), 1e-5);
+        sow_adapter_free(b);
+    }
+    OK(sow_adapter_convert(a, 2, 5, &b, &lost));
+    double all = 0, kept = 0, s[3];
+    for (int k = 0; k < 3; k++) {
+        OK(sow_svd_product(a->layers[k].b->value, a->layers[k].a->value, (sow_tensor){0}, SOW_TENSOR(s, SOW_F64, 3),
+                           (sow_tensor){0}));
+        for (int i = 0; i < 3; i++) all += s[i] * s[i];
+        for (int i = 0; i < 2; i++) kept += s[i] * s[i];
+        assert_near(sow_adapter_norm(&b->layers[k]), a->layers[k].scale * sqrt(s[0] * s[0] + s[1] * s[1]), 1e-5);
+    }
+    assert_near(lost, 1 - kept / all, 1e-6);
+    sow_adapter_free(b);
+    sow_adapter_free(a);
+    tear_down(&f);
+}
+
 /* ---- folders ---- */
 
 static void folders_give_back_what_was_written(void **state) {
@@ -308,6 +344,7 @@ int main(void) {
         cmocka_unit_test(starts_leave_the_function_as_it_was),
         cmocka_unit_test(leading_triples_are_those_of_the_weights),
         cmocka_unit_test(all_forms_give_the_same_logits),
+        cmocka_unit_test(conversions_keep_the_update),
         cmocka_unit_test(folders_give_back_what_was_written),
         cmocka_unit_test(folders_that_lie_are_refused),
         cmocka_unit_test(training_changes_the_adapter_alone),
