@@ -42,6 +42,62 @@ sow_status sow_svd_product(sow_tensor b, sow_tensor a, sow_tensor u, sow_tensor 
  * element of every column of v is positive. Errors: as sow_svd. Cost: about 9 n^3 FLOP (dsyevd, one thread). */
 sow_status sow_eigen_symmetric(sow_tensor a, sow_tensor w, sow_tensor v);
 
+/* ---- principal components of rows that come in batches ---- */
+
+/* What is known of the rows so far. Views, valid until the next batch. */
+typedef struct sow_components {
+    int64_t rows, features, count;
+    const float *components;       /* [count, features]: orthonormal rows by falling variance, the largest element of each positive */
+    const double *singular;        /* [count], of the centred rows; singular^2 / (rows - 1): the variance along it */
+    const double *mean, *variance; /* [features]; variance: mean square deviation */
+    double total;                  /* sum of all squared deviations; singular^2 / total: the explained ratio */
+    const double *agreement;       /* [count]: cosine with the component of that number before the last batch, with its sign; 0: none */
+} sow_components;
+/* singular^2 / total; 0 where there is no variance. */
+double sow_explained_ratio(const sow_components *c, int64_t component);
+
+typedef struct sow_ipca_config {
+    int64_t features, components; /* components are cut to the features */
+    bool exact;                   /* full decompositions in f64 instead of randomised ones in f32 */
+    int64_t extra;                /* randomised: directions carried along; 0: half as many as components, at least 8 */
+    int64_t rounds;               /* randomised: of subspace iteration for the first batch; later ones begin at the components so far and take
+                                     one; 0: 4 */
+    uint64_t seed;
+    const char *stream;           /* randomised: draws from ("ipca", stream); NULL: "" */
+} sow_ipca_config;
+typedef struct sow_ipca sow_ipca;
+/* Incremental PCA (Ross et al. 2008, as in scikit-learn and PEFT): after each batch X of m rows with mean b the components are the
+ * leading right singular vectors of [diag(s) C; X - b; sqrt(N m / (N + m)) (mean - b)]. What lies outside the components is
+ * forgotten: with components = features it is the PCA of all rows. SOW_E_RANGE: no features or components. */
+sow_status sow_ipca_new(const sow_ipca_config *config, sow_ipca **out);
+/* NULL is allowed. */
+void sow_ipca_free(sow_ipca *ipca);
+/* Takes a batch, x: F32 [rows, features], row-major. One with fewer rows than components changes nothing (*taken false; may be
+ * NULL). Scratch is given back. Errors: SOW_E_NUMBER, SOW_E_MEMORY. Cost: exact as sow_svd; else about 6 rows features
+ * (components + extra) FLOP; the first batch 4 times that. */
+sow_status sow_ipca_add(sow_ipca *ipca, const float *x, int64_t rows, sow_arena *scratch, bool *taken);
+/* count is 0 before the first batch. */
+sow_components sow_ipca_components(const sow_ipca *ipca);
+
+typedef struct sow_gram sow_gram;
+/* Exact second moments: sums of x and of x x^T, blocks in f32 added in f64, so that no order of batches matters beyond
+ * rounding, and parts of the rows can be summed apart. Memory: about 4 features^2 bytes. */
+sow_status sow_gram_new(int64_t features, sow_gram **out);
+/* NULL is allowed. */
+void sow_gram_free(sow_gram *gram);
+/* Adds rows, x as above. Cost: rows features^2 FLOP at the sgemm rate. */
+sow_status sow_gram_add(sow_gram *gram, const float *x, int64_t rows, sow_arena *scratch);
+/* Adds the rows that `from` has seen. SOW_E_SHAPE: another number of features. */
+sow_status sow_gram_merge(sow_gram *gram, const sow_gram *from);
+/* The leading `count` components (cut to the features), in the arena: by subspace iteration in f64 from `start` (those of an earlier
+ * call, or NULL), until no variance changes by more than 1e-5 of itself; complete decomposition where there are few features.
+ * Signs as above; agreement is with `start`. Cost: 2 features^2 (1.5 count + 8) FLOP a round. */
+sow_status sow_gram_components(const sow_gram *gram, int64_t count, const sow_components *start, sow_arena *arena,
+                               sow_components *out);
+/* Share of the variance of the leading `count` components now that lies in the span of those of `before`; rows of both count. */
+sow_status sow_gram_captured(const sow_gram *gram, int64_t count, const sow_components *now, const sow_components *before,
+                             sow_arena *scratch, double *share);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,229 @@
+/* Adapters of any start on a small classifier: trained on one data set, tuned on another. */
+#include "starts/adapters/tuning.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sow/file.h"
+#include "sow/init.h"
+#include "sow/json.h"
+#include "sow/safetensors.h"
+
+enum { VALIDATION = 1000, PRETRAIN_BATCH = 64 };
+
+/* ---- data ---- */
+
+static void keep_classes(sow_part *part, int low, int high) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < part->count; i++) {
+        int32_t label = part->set->labels[part->index[i]];
+        if (label >= low && label <= high) part->index[kept++] = part->index[i];
+    }
+    part->count = kept;
+}
+
+static sow_status choose_classes(sow_data *data, const char *classes) {
+    int low, high, end = 0;
+    if (!classes) return SOW_OK;
+    if (sscanf(classes, "%d:%d%n", &low, &high, &end) != 2 || classes[end] || low > high)
+        return sow_fail(SOW_E_ARGUMENT, "classes '%s': expected the first and the last, as 5:9", classes);
+    keep_classes(&data->train, low, high);
+    keep_classes(&data->validation, low, high);
+    keep_classes(&data->test, low, high);
+    if (data->train.count == 0)
+        return sow_fail(SOW_E_RANGE, "%s has no examples of the classes %s", data->name, classes);
+    return SOW_OK;
+}
+
+sow_status tuning_data(const char *name, const char *classes, int64_t limit, sow_data **out) {
+    sow_data_options options = {.limit = limit, .validation = VALIDATION};
+    SOW_TRY(sow_data_open(name, &options, out));
+    sow_status status = choose_classes(*out, classes);
+    if (status != SOW_OK) sow_data_free(*out);
+    return status;
+}
+
+/* ---- the first training ---- */
+
+static sow_status pretrain(sow_arena *arena, const sow_call *call, sow_model *model) {
+    sow_data *data;
+    sow_rng rng;
+    sow_init init = sow_init_defaults(SOW_INIT_TORCH_DEFAULT);
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, (uint64_t)sow_int(call, "seed")));
+    SOW_TRY(sow_init_state(&rng, model->state, &init, NULL, 0));
+    SOW_TRY(tuning_data(sow_text(call, "pretrain"), sow_text(call, "pretrain-classes"), sow_int(call, "pretrain-limit"),
+                        &data));
+    sow_training training = {.steps = sow_int(call, "pretrain-epochs") * (data->train.count / PRETRAIN_BATCH),
+                             .batch = PRETRAIN_BATCH,
+                             .optimizer = {.kind = SOW_ADAM, .rate = 1e-3},
+                             .seed = (uint64_t)sow_int(call, "seed")};
+    sow_status status = sow_train(arena, &training, model, data);
+    sow_data_free(data);
+    return status;
+}
+
+sow_status tuning_pretrain(const sow_call *call, const char *base, sow_model **out) {
+    sow_arena *arena;
+    SOW_TRY(sow_model_new(sow_text(call, "arch"), NULL, out));
+    sow_status status = sow_arena_new(&arena);
+    if (status == SOW_OK) {
+        status = base ? sow_load_into(base, (*out)->state) : pretrain(arena, call, *out);
+        sow_arena_free(arena);
+    }
+    if (status != SOW_OK) sow_model_free(*out);
+    return status;
+}
+
+sow_status tuning_write_base(sow_call *call) {
+    sow_model *model;
+    const char *out = sow_text(call, "out");
+    SOW_TRY(sow_check_output(call, out));
+    SOW_TRY(tuning_pretrain(call, NULL, &model));
+    sow_status status = sow_save_state(out, model->state, NULL);
+    sow_model_free(model);
+    return status == SOW_OK ? sow_wrote(call, out) : status;
+}
+
+/* ---- what is tuned ---- */
+
+sow_status tuning_open(sow_call *call, tuning *out) {
+    sow_sites all;
+    *out = (tuning){.arena = call->arena};
+    SOW_TRY(tuning_pretrain(call, sow_text(call, "base"), &out->model));
+    sow_state_train(out->model->state, false);
+    sow_status status = sow_model_sites(call->arena, out->model, &all);
+    if (status == SOW_OK) status = sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &out->sites);
+    if (status == SOW_OK)
+        status = tuning_data(sow_text(call, "data"), sow_text(call, "classes"), sow_int(call, "limit"), &out->data);
+    if (status != SOW_OK) sow_model_free(out->model);
+    return status;
+}
+
+void tuning_close(tuning *t) {
+    sow_model_free(t->model);
+    sow_data_free(t->data);
+}
+
+sow_status tuning_recipe_of(const sow_call *call, tuning_recipe *out) {
+    const char *rates = sow_text(call, "rates");
+    *out = (tuning_recipe){.steps = sow_int(call, "steps"),
+                           .batch = sow_int(call, "batch"),
+                           .warmup = sow_real(call, "warmup"),
+                           .seed = (uint64_t)sow_int(call, "seed")};
+    out->evaluate_every = out->steps >= 300 ? out->steps / 30 : out->steps >= 50 ? out->steps / 10 : 1;
+    SOW_TRY(sow_optimizer_parse(sow_text(call, "optimizer"), &out->optimizer));
+    for (const char *at = rates;; at++) {
+        char *end;
+        double rate = strtod(at, &end);
+        if (end == at || (*end && *end != ',') || !(rate > 0) || !isfinite(rate) || out->rate_count == TUNING_RATES_MAX)
+            return sow_fail(SOW_E_ARGUMENT, "--rates '%s': expected at most %d numbers above 0, as 1e-3,3e-3", rates,
+                            TUNING_RATES_MAX);
+        out->rates[out->rate_count++] = rate;
+        at = end;
+        if (!*at) return SOW_OK;
+    }
+}
+
+/* ---- one tuning ---- */
+
+static sow_status attach(void *user, sow_tape *tape) {
+    return user ? sow_adapter_attach(user, tape) : SOW_OK;
+}
+
+/* Mean training loss up to a fifth of the steps. Evaluation i holds the mean over the steps since the one before. */
+static double early_loss(const tuning_outcome *o, int64_t steps) {
+    double sum = 0;
+    int64_t until = 0;
+    for (int64_t i = 1; i < o->evaluations && (until == 0 || o->curve[i].step * 5 <= steps); i++) {
+        sum += o->curve[i].train_loss * (double)(o->curve[i].step - o->curve[i - 1].step);
+        until = o->curve[i].step;
+    }
+    return until > 0 ? sum / (double)until : NAN;
+}
+
+static sow_status test(const tuning *t, sow_adapter *adapter, double *loss, double *accuracy) {
+    sow_tape *tape;
+    SOW_TRY(sow_tape_new(&tape));
+    sow_status status = attach(adapter, tape);
+    if (status == SOW_OK) status = sow_evaluate(tape, t->model, t->data, &t->data->test, loss, accuracy);
+    sow_tape_free(tape);
+    return status;
+}
+
+static sow_status tune(tuning *t, sow_adapter *adapter, const tuning_recipe *r, tuning_outcome *out) {
+    sow_data data = *t->data; /* without its test part: that is looked at before and behind */
+    data.test.count = 0;
+    sow_training training = {
+        .steps = r->steps,
+        .batch = r->batch,
+        .evaluate_every = r->evaluate_every,
+        .optimizer = {.kind = r->optimizer, .rate = out->rate, .weight_decay = r->weight_decay},
+        .schedule = {.kind = SOW_SCHEDULE_COSINE, .warmup = (int64_t)(r->warmup * (double)r->steps)},
+        .seed = r->seed,
+    };
+    SOW_TRY(test(t, adapter, &out->start_loss, &out->accuracy));
+    SOW_TRY(sow_train_with(t->arena, &training, t->model, &data, adapter ? adapter->state : t->model->state, attach,
+                           adapter));
+    out->curve = training.curve;
+    out->evaluations = training.evaluations;
+    out->early_loss = early_loss(out, r->steps);
+    out->validation_loss = out->curve[out->evaluations - 1].validation_loss;
+    return test(t, adapter, &out->test_loss, &out->accuracy);
+}
+
+sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *recipe, tuning_outcome *outcomes,
+                      int *best) {
+    sow_state *trained = adapter ? adapter->state : t->model->state, *start;
+    *best = 0;
+    if (!adapter) sow_state_train(trained, true);
+    SOW_TRY(sow_state_clone(trained, false, &start));
+    sow_status status = SOW_OK;
+    for (int i = 0; i < recipe->rate_count && status == SOW_OK; i++) {
+        outcomes[i] = (tuning_outcome){.rate = recipe->rates[i]};
+        status = tune(t, adapter, recipe, &outcomes[i]);
+        if (status == SOW_OK) status = sow_state_assign(trained, start);
+        if (outcomes[i].validation_loss < outcomes[*best].validation_loss) *best = i;
+    }
+    sow_state_free(start);
+    if (!adapter) sow_state_train(trained, false);
+    return status;
+}
+
+/* ---- results ---- */
+
+static json_t *rate_row(const tuning_outcome *o) {
+    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "rate", o->rate, "early_loss", o->early_loss, "validation_loss",
+                     o->validation_loss, "test_loss", o->test_loss, "accuracy", o->accuracy);
+}
+
+static json_t *curve_rows(const tuning_outcome *o) {
+    json_t *rows = json_array();
+    for (int64_t i = 1; i < o->evaluations; i++) /* before the first step there is no training loss */
+        json_array_append_new(rows, json_pack("{s:I, s:f, s:f}", "step", (json_int_t)o->curve[i].step, "train_loss",
+                                              o->curve[i].train_loss, "validation_loss", o->curve[i].validation_loss));
+    return rows;
+}
+
+sow_status tuning_report(sow_call *call, const tuning_outcome *outcomes, int count, int best) {
+    const tuning_outcome *o = &outcomes[best];
+    json_t *rates = json_array(), *result = call->result;
+    for (int i = 0; i < count; i++) json_array_append_new(rates, rate_row(&outcomes[i]));
+    int failed = json_object_set_new(result, "start_loss", json_real(o->start_loss));
+    failed |= json_object_set_new(result, "rate", json_real(o->rate));
+    failed |= json_object_set_new(result, "early_loss", json_real(o->early_loss));
+    failed |= json_object_set_new(result, "validation_loss", json_real(o->validation_loss));
+    failed |= json_object_set_new(result, "test_loss", json_real(o->test_loss));
+    failed |= json_object_set_new(result, "accuracy", json_real(o->accuracy));
+    failed |= json_object_set_new(result, "rates", rates);
+    failed |= json_object_set_new(result, "curve", curve_rows(o));
+    return failed ? sow_fail(SOW_E_MEMORY, "out of memory, or a loss that is not finite") : SOW_OK;
+}
+
+sow_status tuning_write(sow_call *call) {
+    char *text;
+    SOW_TRY(sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text));
+    SOW_TRY(sow_write_file(sow_text(call, "out"), text, strlen(text)));
+    return sow_wrote(call, sow_text(call, "out"));
+}
