@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/op.h"
+#include "autograd/vexp.h"
 #include "sow/random.h"
 
 /* ---- functions of one value ---- */
@@ -68,7 +69,16 @@ static double gelu_tanh_slope(double x) {
     double h = tanh(TANH_SCALE * (x + 0.044715 * x * x * x));
     return 0.5 * (1 + h) + 0.5 * x * (1 - h * h) * TANH_SCALE * (1 + 3 * 0.044715 * x * x);
 }
-UNARY(gelu_tanh, float, (float)gelu_tanh_value((double)x), g *(float)gelu_tanh_slope((double)x))
+/* In f32 by (1 + tanh u) / 2 = 1 / (1 + e^-2u), which vectorises. */
+static inline __attribute__((always_inline)) float gelu_tanh_gate(float x) {
+    return sow_vsigmoid((float)(2 * TANH_SCALE) * (x + 0.044715f * x * x * x));
+}
+
+static inline __attribute__((always_inline)) float gelu_tanh_slope_f32(float x) {
+    float s = gelu_tanh_gate(x);
+    return s + x * s * (1 - s) * (float)(2 * TANH_SCALE) * (1 + 3 * 0.044715f * x * x);
+}
+UNARY(gelu_tanh, float, x *gelu_tanh_gate(x), g *gelu_tanh_slope_f32(x))
 UNARY(gelu_tanh, double, gelu_tanh_value(x), g *gelu_tanh_slope(x))
 
 typedef struct function {

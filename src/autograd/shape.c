@@ -3,6 +3,19 @@
 
 #include "autograd/op.h"
 
+/* Adds `count` elements that lie together. */
+SOW_CLONES static void add_run(sow_tensor into, int64_t a, sow_tensor from, int64_t b, int64_t count) {
+    if (into.dtype == SOW_F32) {
+        float *restrict x = (float *)into.data + a;
+        const float *restrict y = (const float *)from.data + b;
+        for (int64_t i = 0; i < count; i++) x[i] += y[i];
+        return;
+    }
+    double *restrict x = (double *)into.data + a;
+    const double *restrict y = (const double *)from.data + b;
+    for (int64_t i = 0; i < count; i++) x[i] += y[i];
+}
+
 /* Adds `from` to (beta 1) or writes it into (beta 0) `into`, element by element in logical order. */
 static void accumulate(sow_tensor into, sow_tensor from, float beta) {
     if (beta == 0) {
@@ -11,10 +24,12 @@ static void accumulate(sow_tensor into, sow_tensor from, float beta) {
     }
     int64_t count = sow_count(into);
     bool flat = sow_same_layout(into, from) && sow_is_dense(into);
-    for (int64_t i = 0; i < count; i++) {
+    int last = into.rank - 1;
+    bool rows = !flat && last >= 0 && into.stride[last] == 1 && from.stride[last] == 1; /* a slice of a matrix's columns */
+    int64_t run = flat ? count : rows ? into.shape[last] : 1;
+    for (int64_t i = 0; i < count; i += run) {
         int64_t a = flat ? i : sow_offset(into, i), b = flat ? i : sow_offset(from, i);
-        if (into.dtype == SOW_F32) ((float *)into.data)[a] += ((const float *)from.data)[b];
-        else ((double *)into.data)[a] += ((const double *)from.data)[b];
+        add_run(into, a, from, b, run);
     }
 }
 

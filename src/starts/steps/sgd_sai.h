@@ -2,28 +2,56 @@
 #ifndef SOW_STARTS_SGD_SAI_H
 #define SOW_STARTS_SGD_SAI_H
 
-#include "sow/lm.h"
-#include "sow/nn.h"
+#include "sow/optim.h"
 #include "sow/steps.h"
 
-/* A network on images or tables (--arch), or a language model on texts (--model). */
-typedef struct sai_subject {
+typedef struct sai_subject sai_subject;
+
+/* Networks on images and tables, character models, language models. */
+typedef struct sai_kind {
+    /* The mean loss of a batch of the training part, and its sums. */
+    sow_var (*loss)(sai_subject *s, sow_tape *tape, int64_t batch, sow_tally *tally);
+    /* Sums over the validation part. */
+    sow_status (*evaluate)(sai_subject *s, sow_tape *tape, sow_tally *tally);
+    void (*close)(sai_subject *s);
+} sai_kind;
+
+struct sai_subject {
     sow_call *call;
-    const char *model_name, *data_name, *data_sha256;
-    sow_state *state; /* of one of these */
-    sow_model *model;
-    sow_data *data;
-    sow_batches *batches;
-    struct sai_language *language; /* NULL: a network */
-} sai_subject;
+    const sai_kind *kind;
+    const char *model_name, *data_name;
+    char data_sha256[65];
+    sow_state *state;        /* the model's */
+    int64_t heads, kv_heads; /* attention heads, 0: it has none */
+    bool has_validation;
+    void *own; /* the kind's */
+};
 
 /* Opens what the call's options name, and fills the start. sai_close also after a failure. */
 sow_status sai_open(sow_call *call, sai_subject *out);
 void sai_close(sai_subject *subject);
 /* A sow_batch_loss; user: the subject. */
 sow_var sai_loss(void *user, sow_tape *tape, int64_t batch);
-/* Attention heads of the subject, for blocks by head; zeros where it has none. */
-void sai_heads(const sai_subject *subject, int64_t *heads, int64_t *kv_heads);
+
+/* Kinds, each in a file of its own: they set kind, names, state, heads and own. */
+sow_status sai_open_network(sai_subject *s);
+sow_status sai_open_letters(sai_subject *s);
+/* --scheme (default: `scheme`) with --seed, or --start. */
+sow_status sai_fill_start(sai_subject *s, const char *scheme);
+
+/* Options of the subject, for the tables of actions that open one. */
+#define SAI_SUBJECT_OPTIONS                                                                                            \
+    SOW_OPTION_PATH("start", NULL, "weights to begin with (safetensors); default: --scheme with --seed"),              \
+        SOW_OPTION_TEXT("scheme", NULL,                                                                                \
+                        "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default "      \
+                        "torch-default, for gpt normal:sd=0.02"),                                                      \
+        {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128, for gpt 16", 0}, \
+        SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),      \
+        SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),            \
+        SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),            \
+        {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation, as for `sow train`", 0},  \
+        {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},      \
+        SOW_OPTION_SEED
 
 /* ---- files (sgd_sai_files.c) ---- */
 
@@ -31,5 +59,10 @@ void sai_heads(const sai_subject *subject, int64_t *heads, int64_t *kv_heads);
 sow_status sai_write(const sai_subject *subject, const sow_scales *scales, const char *path);
 /* The paths of the CSV and the plot beside a table. */
 const char *sai_beside(sow_arena *arena, const char *path, const char *ending);
+
+/* ---- simulate (sgd_sai_simulate.c) ---- */
+
+extern const sow_option sai_simulate_options[];
+sow_status sai_simulate(sow_call *call);
 
 #endif

@@ -10,16 +10,12 @@
 enum { ROWS_SHOWN = 10 };
 
 static const sow_option options[] = {
-    SOW_OPTION_TEXT("arch", NULL,
-                    "network: lenet300, resnet20, vit:4-96-4-3, mlp:784-300-100-10 ... (sow list --arch all)"),
-    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "data set as for `sow train`: mnist, a folder of images, x.npy,y.npy, a CSV", SOW_OPTION_REQUIRED},
-    SOW_OPTION_PATH("start", NULL,
-                    "weights at which the gradient is taken (safetensors); default: --scheme with --seed"),
-    SOW_OPTION_TEXT(
-        "scheme", NULL,
-        "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default torch-default"),
-    {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128", 0},
+    {"arch", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL,
+     "network: lenet300, resnet20, vit:4-96-4-3 ... (sow list --arch all), or gpt:WIDTH-LAYERS-HEADS-CONTEXT on bytes",
+     SOW_OPTION_REQUIRED},
+    SOW_OPTION_PATH("data", NULL,
+                    "data set as for `sow train`: mnist, a folder of images, x.npy,y.npy, a CSV; for gpt a text"),
+    SAI_SUBJECT_OPTIONS,
     SOW_OPTION_INT("batches", "1", 1, 1e6, "batches that are measured; the paper: 1"),
     SOW_OPTION_CHOICE("average", "gradient", "gradient|scale",
                       "of several batches: g of the mean gradient, or the mean of g"),
@@ -28,12 +24,6 @@ static const sow_option options[] = {
                       "what scales are divided by: none as in the authors' package, max as in the paper's Algorithm 1"),
     SOW_OPTION_FLAG("sqrt-n",
                     "roots of the blocks' sizes instead of the gradient: what the measured ones are compared with"),
-    SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),
-    SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
-    SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),
-    {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation, as for `sow train`", 0},
-    {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},
-    SOW_OPTION_SEED,
     SOW_OPTION_OUTPUT("the table (JSON); a CSV and a plot (SVG) are written beside it"),
     SOW_OPTION_FORCE,
     {0},
@@ -141,7 +131,7 @@ static sow_status measure(sai_subject *s, sow_scales *scales) {
     sow_tape *tape;
     SOW_TRY(sow_block_kind_parse(sow_text(call, "blocks"), &config.blocks.kind));
     SOW_TRY(sow_scale_norm_parse(sow_text(call, "normalise"), &config.norm));
-    sai_heads(s, &config.blocks.heads, &config.blocks.kv_heads);
+    config.blocks.heads = s->heads, config.blocks.kv_heads = s->kv_heads;
     if (config.blocks.kind == SOW_BLOCKS_HEAD && config.blocks.heads == 0)
         return sow_fail(SOW_E_ARGUMENT, "--blocks head: %s has no attention heads", s->model_name);
     if (sow_flag(call, "sqrt-n")) return sow_scales_sqrt_n(call->arena, s->state, &config.blocks, config.norm, scales);
@@ -153,7 +143,7 @@ static sow_status measure(sai_subject *s, sow_scales *scales) {
 }
 
 static sow_status run(sow_call *call) {
-    sai_subject s = {0};
+    sai_subject s = {.call = call};
     sow_scales scales;
     SOW_TRY(check_outputs(call));
     sow_status status = sai_open(call, &s);
@@ -167,6 +157,8 @@ static sow_status run(sow_call *call) {
 static const sow_action actions[] = {
     {"measure", "the scale of every block of weights, from the first gradient", options, run,
      "sow sgd-sai --arch lenet300 --data fashion-mnist -o scales.json", SOW_ACTION_COMPUTES},
+    {"simulate", "train a small model by any optimiser: what the study runs", sai_simulate_options, sai_simulate,
+     "sow sgd-sai simulate --optimizer sgd-sai --lr 0.01 --clip 1 --seed 1", SOW_ACTION_COMPUTES},
     {0},
 };
 

@@ -1,0 +1,191 @@
+/* sow sgd-sai simulate: a small model trained by any optimiser, with what the study compares. */
+#include <math.h>
+#include <string.h>
+
+#include "optim/options.h"
+#include "sow/file.h"
+#include "sow/json.h"
+#include "starts/steps/sgd_sai.h"
+
+enum { LAST_LOSSES = 10 };
+
+const sow_option sai_simulate_options[] = {
+    SOW_OPTION_TEXT("arch", "gpt:64-2-4-64",
+                    "gpt:WIDTH-LAYERS-HEADS-CONTEXT on the bytes of a text, or a network as for `sow train`"),
+    SOW_OPTION_PATH(
+        "data", NULL,
+        "a text or a folder of texts for gpt, default: the licence texts of Debian's base-files; else a data set"),
+    SAI_SUBJECT_OPTIONS,
+    SOW_OPTIMIZER_OPTIONS("sgd-sai"),
+    SOW_OPTION_FLAG("permute", "of sgd-sai: measured scales are handed out to the blocks at random"),
+    SOW_OPTION_FLAG("convert",
+                    "--lr and --weight-decay are meant for --scale-norm none: they are converted by the largest scale"),
+    {"steps", 0, SOW_TYPE_INT, "300", 1, 1e9, NULL, "steps", "length of the training", 0},
+    SOW_OPTION_TEXT("schedule", "warmup:20+cosine:0.1", "of the rate, as for `sow train`"),
+    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "the result as a JSON file", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_FORCE,
+    {0},
+};
+
+typedef struct simulation {
+    sai_subject subject;
+    sow_training training;
+    double first, last[LAST_LOSSES]; /* losses of the first batch, and of the last ones */
+    int64_t batches;
+    sow_scales scales; /* measured; count 0: none */
+    int64_t state_bytes;
+} simulation;
+
+/* ---- the task ---- */
+
+static sow_var step_loss(void *user, sow_tape *t, int64_t step, int64_t part, sow_tally *tally) {
+    simulation *s = user;
+    (void)part;
+    sow_var loss = s->subject.kind->loss(&s->subject, t, step, tally);
+    if (!loss) return NULL;
+    if (s->batches == 0) s->first = sow_scalar(loss);
+    s->last[s->batches++ % LAST_LOSSES] = sow_scalar(loss);
+    return loss;
+}
+
+static sow_status evaluate(void *user, sow_tape *t, bool test, sow_tally *tally) {
+    simulation *s = user;
+    (void)test;
+    return s->subject.kind->evaluate(&s->subject, t, tally);
+}
+
+/* ---- scales ---- */
+
+static sow_status measure(simulation *s) {
+    const sow_optimizer_config *o = &s->training.optimizer;
+    const sow_sgd_sai_config config = {.blocks = o->blocks, .norm = o->normalise, .batches = 1};
+    sow_tape *tape;
+    if (o->kind != SOW_SGD_SAI || o->scales) return SOW_OK;
+    SOW_TRY(sow_tape_new(&tape));
+    sow_tape_train(tape, true);
+    sow_status status = sow_sgd_sai(&config, tape, s->subject.state, sai_loss, &s->subject, s->subject.call->arena,
+                                    &s->scales);
+    sow_tape_free(tape);
+    return status;
+}
+
+/* The negative control: the same scales, at other blocks. */
+static sow_status permute(simulation *s) {
+    sow_call *call = s->subject.call;
+    sow_rng rng;
+    int64_t *order;
+    double *scale;
+    if (s->scales.count == 0)
+        return sow_fail(SOW_E_ARGUMENT, "--permute belongs to measured scales of --optimizer sgd-sai");
+    SOW_TRY(SOW_NEW(call->arena, order, s->scales.count));
+    SOW_TRY(SOW_NEW(call->arena, scale, s->scales.count));
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, s->training.seed));
+    sow_rng_at(&rng, "sgd-sai", "permutation");
+    sow_rng_permutation(&rng, order, s->scales.count);
+    for (int64_t i = 0; i < s->scales.count; i++) scale[i] = s->scales.rows[order[i]].scale;
+    for (int64_t i = 0; i < s->scales.count; i++) s->scales.rows[i].scale = scale[i];
+    s->training.optimizer.scales = &s->scales;
+    return SOW_OK;
+}
+
+static sow_status convert(simulation *s) {
+    sow_optimizer_config *o = &s->training.optimizer;
+    if (s->scales.count == 0 || o->normalise != SOW_SCALES_MAX)
+        return sow_fail(SOW_E_ARGUMENT, "--convert belongs to --optimizer sgd-sai --scale-norm max");
+    o->rate *= s->scales.largest;
+    o->weight_decay /= s->scales.largest;
+    return SOW_OK;
+}
+
+/* How far g, but for epsilon, is from (n - 1) / (1 - n mean^2 / norm^2), relative: rounding alone. */
+static double identity_error(const sow_scales *scales) {
+    double most = 0;
+    for (int64_t i = 0; i < scales->count; i++) {
+        const sow_gsnr *g = &scales->rows[i].gsnr;
+        if (g->kind != SOW_GSNR_MEASURED) continue;
+        double n = (double)g->n, square = g->norm / g->sd * (g->norm / g->sd);
+        most = fmax(most, fabs(square * (1 - n * g->mean * g->mean / (g->norm * g->norm)) / (n - 1) - 1));
+    }
+    return most;
+}
+
+/* ---- running ---- */
+
+static sow_status count_state(simulation *s) {
+    sow_optimizer *o;
+    SOW_TRY(sow_optimizer_new(&s->training.optimizer, s->subject.state, &o));
+    const sow_state *moments = sow_optimizer_moments(o);
+    for (int64_t i = 0; i < sow_state_count(moments); i++)
+        s->state_bytes += (int64_t)sow_bytes(sow_state_entry(moments, i)->value);
+    sow_optimizer_free(o);
+    return SOW_OK;
+}
+
+static sow_status prepare(simulation *s) {
+    sow_call *call = s->subject.call;
+    sow_training *t = &s->training;
+    *t = (sow_training){.steps = sow_int(call, "steps"),
+                        .batch = 1,
+                        .seed = (uint64_t)sow_int(call, "seed"),
+                        .clip = sow_real(call, "clip")};
+    SOW_TRY(sow_schedule_parse(sow_text(call, "schedule"), &t->schedule));
+    SOW_TRY(optim_check_options(call, &t->optimizer));
+    SOW_TRY(sai_open(call, &s->subject));
+    SOW_TRY(optim_read_options(call, s->subject.state, s->subject.heads, &t->optimizer));
+    SOW_TRY(measure(s));
+    if (sow_flag(call, "permute")) SOW_TRY(permute(s));
+    if (sow_flag(call, "convert")) SOW_TRY(convert(s));
+    return count_state(s);
+}
+
+static sow_status report(simulation *s) {
+    sow_call *call = s->subject.call;
+    const sow_evaluation *e = &s->training.curve[s->training.evaluations - 1];
+    int64_t losses = s->batches < LAST_LOSSES ? s->batches : LAST_LOSSES;
+    double last = 0;
+    for (int64_t i = 0; i < losses; i++) last += s->last[i] / (double)losses;
+    json_t *r = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "model", s->subject.model_name, "data",
+                          s->subject.data_name, "optimizer", sow_text(call, "optimizer"), "parameters",
+                          (json_int_t)sow_state_parameters(s->subject.state), "state_bytes", (json_int_t)s->state_bytes,
+                          "first_train_loss", s->first, "last_train_loss", last, "share_of_first_loss",
+                          last / s->first);
+    if (!r) return sow_fail(SOW_E_NUMBER, "simulate: the training loss is not finite");
+    if (isfinite(e->validation_loss)) json_object_set_new(r, "val_loss", json_real(e->validation_loss));
+    if (isfinite(e->validation_accuracy)) json_object_set_new(r, "val_accuracy", json_real(e->validation_accuracy));
+    if (s->scales.count > 0) {
+        sow_sai_summary sum = sow_sai_summarise(&s->scales);
+        json_object_set_new(r, "largest_g", json_real(s->scales.largest));
+        json_object_set_new(r, "least_ratio_to_sqrt_n", json_real(sum.least));
+        json_object_set_new(r, "most_ratio_to_sqrt_n", json_real(sum.most));
+        json_object_set_new(r, "identity_error", json_real(identity_error(&s->scales)));
+    }
+    json_object_update(call->result, r);
+    json_decref(r);
+    return SOW_OK;
+}
+
+static sow_status run(simulation *s) {
+    sow_call *call = s->subject.call;
+    SOW_TRY(prepare(s));
+    sow_task task = {.state = s->subject.state,
+                     .loss = step_loss,
+                     .evaluate = evaluate,
+                     .has_validation = s->subject.has_validation,
+                     .identity = "",
+                     .user = s};
+    SOW_TRY(sow_train_task(call->arena, &s->training, &task));
+    return report(s);
+}
+
+sow_status sai_simulate(sow_call *call) {
+    simulation s = {.subject = {.call = call}};
+    const char *out = sow_text(call, "out");
+    char *text;
+    if (out) SOW_TRY(sow_check_output(call, out));
+    sow_status status = run(&s);
+    sai_close(&s.subject);
+    if (status || !out) return status;
+    SOW_TRY(sow_json_text(call->arena, call->result, SOW_JSON_PRETTY, &text));
+    SOW_TRY(sow_write_file(out, text, strlen(text)));
+    return sow_wrote(call, out);
+}
