@@ -71,7 +71,6 @@ typedef struct sow_adapter {
     const char
         *targets;    /* suffixes that stand for exactly these layers, "q_proj,v_proj"; NULL: folders list full paths */
     bool by_inputs;  /* GPT-2's layers: fan_in_fan_out */
-    bool embeddings; /* holds lora_embedding_*: can be fused, not attached */
     int64_t next;    /* where the next site is looked for first */
 } sow_adapter;
 
@@ -79,9 +78,10 @@ typedef struct sow_adapter {
 sow_status sow_adapter_new(int64_t rank, double alpha, bool rslora, sow_adapter **out);
 /* Frees it and its state; NULL is allowed. */
 void sow_adapter_free(sow_adapter *adapter);
-/* Adds a layer with A = B = 0 (core, magnitude: 0) on a site, bound to it. alpha < 0: such that all layers have the same scale
- * as one of the usual rank (PEFT's alpha_pattern then says so). The layer's address is valid until the next one is added. */
 typedef enum sow_adapter_parts { SOW_ADAPTER_LORA, SOW_ADAPTER_CORE, SOW_ADAPTER_DORA } sow_adapter_parts;
+/* Adds a layer with A = B = 0 (core, magnitude: 0) on a site, bound to it. alpha < 0: such that all layers have the same
+ * scale as one of the usual rank (PEFT's alpha_pattern then says so). The layer's address is valid until the next one is
+ * added. SOW_E_RANGE: rank below 1. */
 sow_status sow_adapter_add(sow_adapter *adapter, const sow_site *site, int64_t rank, double alpha,
                            sow_adapter_parts parts, sow_adapter_layer **out);
 /* Adds a module that is trained whole, beginning with the base's own weight and bias. */
@@ -103,6 +103,7 @@ typedef enum sow_adapter_start {
 } sow_adapter_start;
 /* "lora", "rslora", "dora", "orthonormal", "pissa", "olora", "lora-xs", "core-random"; SOW_E_ARGUMENT with the nearest. */
 sow_status sow_adapter_start_parse(const char *name, sow_adapter_start *out);
+/* The name that sow_adapter_start_parse reads. */
 const char *sow_adapter_start_name(sow_adapter_start start);
 /* An adapter of that start on all given sites, bound to them. Streams of the seed: ("adapter", MODULE). PiSSA and OLoRA shift the
  * base's weights at once (sow_adapter_unshift gives them back). Ranks above a site's smaller side are cut to it. Cost: PiSSA, XS:

@@ -83,6 +83,7 @@ typedef enum sow_augmentation { SOW_AUGMENT_NONE = 0, SOW_AUGMENT_FLIP = 1, SOW_
  * function of (seed, e, i): crop after padding by 4 pixels of value 0 (before normalisation), then horizontal flip with
  * probability 1/2. In steady state nothing is allocated. */
 typedef struct sow_batches sow_batches;
+/* Batches of `part`; it must outlive them. SOW_E_RANGE, SOW_E_MEMORY. */
 sow_status sow_batches_new(const sow_data *data, const sow_part *part, int64_t batch, uint64_t seed, bool shuffle,
                            unsigned augmentation, sow_batches **out);
 /* NULL is allowed. */

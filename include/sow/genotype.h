@@ -107,6 +107,7 @@ typedef struct sow_genotype_model {
     int block;             /* consecutive loci */
     uint64_t seed;
 } sow_genotype_model;
+/* Draws genotypes of that model; in the arena. Cost: individuals times loci. */
 sow_status sow_genotypes_generate(const sow_genotype_model *model, sow_arena *arena, sow_genotypes *out);
 
 /* ---- distance matrices in files ---- */

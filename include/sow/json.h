@@ -21,6 +21,7 @@ sow_status sow_json_text(sow_arena *arena, const json_t *value, unsigned style, 
 
 /* The number as a user would type it: "0.1", "1e-05", "3". Returns `text`. */
 enum { SOW_REAL_TEXT = 32 };
+/* The shortest decimal text that reads back equal, into the caller's buffer; returns it. */
 char *sow_real_text(double value, char text[SOW_REAL_TEXT]);
 
 #ifdef __cplusplus

@@ -91,10 +91,11 @@ sow_var sow_lm_logits(sow_tape *t, sow_lm *lm, sow_var states);
 /* Cross-entropy of the next tokens: labels[i] is the token that should follow row i, -1 is not counted (sow_head_loss). */
 sow_var sow_lm_loss(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_tensor labels, double divisor);
 
-/* GGUF's words: the architecture ("llama", "qwen2" ...); a linear module's name ("blk.3.attn_q", NULL: none); which row of a weight
- * [rows, in] stands as row `row` in a file (llama's q and k are reordered there). */
+/* GGUF's word for the architecture: "llama", "qwen2" ... */
 const char *sow_lm_architecture(const sow_lm_config *config);
+/* A linear module's name in GGUF files: "blk.3.attn_q"; NULL: it has none. In the arena. */
 const char *sow_lm_gguf_module(sow_arena *arena, const sow_lm_config *config, const char *module);
+/* Which row of a weight [rows, in] stands as row `row` in a file: llama's q and k are reordered there. */
 int64_t sow_lm_gguf_row(const sow_lm_config *config, const char *module, int64_t rows, int64_t row);
 
 /* Sentence vectors: the mean of each sequence's states, divided by its length (or 1e-12); out: F32 [sequences, hidden].

@@ -36,6 +36,7 @@ sow_status sow_operator_rank_one(sow_tensor a, sow_tensor b, sow_operator *out);
  * entry may be measured several times. */
 sow_status sow_operator_entries(sow_arena *arena, int64_t m, int64_t n1, int64_t n2, const int64_t *row,
                                 const int64_t *column, sow_operator *out);
+/* Every entry of an [n1, n2] matrix is measured once, row by row. */
 sow_status sow_operator_identity(int64_t n1, int64_t n2, sow_operator *out);
 
 /* Fills z[first..first+count) from ax, the values <A_i, X> of these measurements: the residual, its sign ... Called from

@@ -101,6 +101,7 @@ sow_status sow_plan_parse(sow_arena *arena, const char *text, const char *path, 
 sow_status sow_plan_reread(sow_arena *arena, const char *path, sow_plan **out);
 /* The value that {seed} takes: base + index. Seeds that confirm a winner and those of a pilot are never the race's. */
 enum { SOW_CONFIRM_SEED = 1 << 20, SOW_PILOT_SEED = 1 << 21 };
+/* Seed number `index` (0, 1 ...) of the race: one of the plan's list, or as `sow prove` counts them. */
 uint64_t sow_plan_seed(const sow_plan *plan, int index);
 
 /* The score of a curve (records by metric and step), in the metric's units, and the step it was taken at.
@@ -151,7 +152,9 @@ typedef struct sow_judgement {
 
 /* Judges races under one plan: sign rows and work space are made once. Not thread-safe. */
 typedef struct sow_judge sow_judge;
+/* A judge without scores; the plan outlives it. */
 sow_status sow_judge_new(const sow_plan *plan, sow_judge **out);
+/* NULL is allowed. */
 void sow_judge_free(sow_judge *judge);
 
 /* Takes every look that is whole (each live arm has an end at each of its seeds) in order, as the race rule and the
@@ -204,6 +207,7 @@ typedef struct sow_race {
     void *user;
     const char *what; /* title of the progress bar; NULL: none */
 } sow_race;
+/* Runs the race to its verdict, or goes on with one that was interrupted. Errors: of plan, store and trainer. */
 sow_status sow_race_run(const sow_plan *plan, const sow_race *race);
 
 /* Runs `seeds` pilot seeds of every arm in the same folder, which the race never uses, and gives the standard deviation
@@ -233,6 +237,7 @@ sow_status sow_outcome_table(const sow_outcome *outcome, json_t **rows);
 sow_status sow_outcome_cells(sow_arena *arena, const sow_outcome *outcome, const char *folder, json_t **rows);
 /* Calls `visit` with the records, by metric and step, of each cell in the folder's store that is done. */
 typedef sow_status (*sow_curve_visit)(void *user, const sow_cell_row *cell, const sow_record *records, int64_t count);
+/* Calls `visit` for each curve of the race in `folder`, in the order of arms and seeds. */
 sow_status sow_visit_curves(const char *folder, sow_curve_visit visit, void *user);
 
 #ifdef __cplusplus

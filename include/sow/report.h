@@ -83,7 +83,9 @@ const char *sow_value_text(sow_arena *arena, const json_t *value, int digits);
 typedef struct sow_page sow_page;
 /* The page lives in the arena; what is added is copied. Parts appear in the order in which they are added. */
 sow_status sow_page_new(sow_arena *arena, const char *title, sow_page **out);
+/* Adds a heading. */
 sow_status sow_page_heading(sow_page *page, const char *text);
+/* Adds a paragraph; its text is escaped. */
 sow_status sow_page_text(sow_page *page, const char *text);
 /* A table with a caption; those of more than 30 rows are folded. */
 sow_status sow_page_table(sow_page *page, const char *caption, const json_t *rows);

@@ -169,7 +169,9 @@ typedef struct sow_decision_row {
 } sow_decision_row;
 /* All cells, verdicts and decisions, in the store's order. In the arena. Of a view all are of one moment. */
 sow_status sow_store_cells(sow_store *store, sow_arena *arena, sow_cell_row **rows, int64_t *count);
+/* All verdicts, oldest first; in the arena. */
 sow_status sow_store_verdicts(sow_store *store, sow_arena *arena, sow_verdict **rows, int64_t *count);
+/* All decisions of the race, in their order; in the arena. */
 sow_status sow_store_decisions(sow_store *store, sow_arena *arena, sow_decision_row **rows, int64_t *count);
 
 /* ---- more than one machine: Open MPI ---- */
@@ -180,6 +182,7 @@ sow_status sow_store_decisions(sow_store *store, sow_arena *arena, sow_decision_
  * the folders of cells; the store is on rank 0's disk. A rank that is silent for 60 s ($SOW_RANK_SILENT_SECONDS) loses
  * its cells to the others. SOW_E_NOT_FOUND (from sow_run_cells too): sow was built without MPI; names the package. */
 bool sow_is_worker_rank(void);
+/* Runs cells for rank 0 until it says that all is done. */
 sow_status sow_rank_serve(int *exit_status);
 /* Rank 0, before it exits: the other ranks end with this status too. Without ranks it does nothing. */
 void sow_rank_end(int exit_status);

@@ -71,7 +71,8 @@ typedef struct sow_ticket {
     sow_state *ticket; /* the last mask times start, masks bound: the winning ticket */
     sow_state *dense;  /* trained weights of round 0, for diagnostics */
 } sow_ticket;
-void sow_ticket_free(sow_ticket *ticket); /* frees the states; the masks are the arena's */
+/* Frees the states; the masks are the arena's. */
+void sow_ticket_free(sow_ticket *ticket);
 
 /* Finds a ticket by iterative magnitude pruning: train, remove the smallest weights, reset the survivors, again. The
  * result depends on config, theta_0 and the callback only. Errors: the callback's; SOW_E_NUMBER where it leaves NaN or

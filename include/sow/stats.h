@@ -14,13 +14,20 @@ extern "C" {
 
 /* ---- distributions: about 13 digits; they cannot fail, arguments outside the domain give the nearest limit ---- */
 
-double sow_beta_cdf(double x, double a, double b); /* I_x(a, b) */
+/* The regularised incomplete beta function I_x(a, b). */
+double sow_beta_cdf(double x, double a, double b);
+/* The x with I_x(a, b) = p. */
 double sow_beta_quantile(double p, double a, double b);
+/* Student's t with df degrees of freedom: P(T <= t). */
 double sow_t_cdf(double t, double df);
+/* The t with P(T <= t) = p. */
 double sow_t_quantile(double p, double df);
-double sow_t_p(double t, double df);           /* two-sided */
-double sow_chi2_p(double x, double df);        /* upper tail */
-double sow_chi2_quantile(double p, double df); /* p: lower tail */
+/* Two-sided p of t. */
+double sow_t_p(double t, double df);
+/* Upper tail of chi squared. */
+double sow_chi2_p(double x, double df);
+/* Its value with the lower tail p. */
+double sow_chi2_quantile(double p, double df);
 
 /* ---- estimates (2.1) ---- */
 
@@ -39,11 +46,13 @@ sow_status sow_iqm_rliable(const double *values, int n, double *out);
 /* The k-th smallest (from 0) of n values, which are reordered (Hoare's selection). n >= 1. Cost: linear on average. */
 double sow_select(double *values, int64_t n, int64_t k);
 
-/* Probability of improvement: share of d > 0, ties half; and over all pairs of a value of x with one of y. */
+/* Probability of improvement: share of d > 0, ties half. */
 double sow_improvement_paired(const double *d, int n);
+/* P(X > Y) + P(X = Y) / 2 over all pairs of two independent samples. */
 double sow_improvement(const double *x, int nx, const double *y, int ny);
-/* Mean shortfall from a goal, and share of values above tau (a point of the performance profile). */
+/* Mean shortfall from a goal. */
 double sow_optimality_gap(const double *values, int n, double goal);
+/* Share of values above tau: a point of the performance profile. */
 double sow_profile(const double *values, int n, double tau);
 
 /* Percentile bootstrap of a statistic of each arm, for display only: it covers too little below some 20 seeds. values:
@@ -65,6 +74,7 @@ sow_status sow_t_interval(const double *d, int n, double alpha, double *low, dou
 /* Power of that test with n pairs when the mean difference is `effect_in_sd` standard deviations of a difference, and
  * the least n that has `power`; at most 100,000, which also stands for more. */
 double sow_t_power(int n, double effect_in_sd, double alpha, int sides);
+/* The fewest seeds with which a paired t test has that power; effect in standard deviations of the differences. */
 int sow_seeds_needed(double effect_in_sd, double alpha, int sides, double power);
 /* Upper limit of a standard deviation estimated from n values, e.g. at level .8. */
 double sow_sd_limit(double sd, int n, double level);
@@ -75,13 +85,16 @@ double sow_sd_limit(double sd, int n, double level);
 typedef struct sow_looks {
     int first, every, last;
 } sow_looks;
+/* Whether the plan looks at the data after n seeds. */
 bool sow_is_look(sow_looks looks, int n);
 
 /* Sign rows and work space for N seeds: all 2^N rows up to N = 16, else 65,536 fixed ones. Not thread-safe. */
 typedef struct sow_flip sow_flip;
 /* N from 1 to 128, else SOW_E_RANGE. Memory: 65,536 * (N + 16) bytes at most. */
 sow_status sow_flip_new(int seeds, sow_flip **out);
+/* NULL is allowed. */
 void sow_flip_free(sow_flip *flip);
+/* Sign patterns that are held. */
 int64_t sow_flip_rows(const sow_flip *flip);
 
 /* What one look found: free rejections, the threshold t, the sum S that was seen, rows that died. */

@@ -37,6 +37,7 @@ typedef struct sow_tensor {
 size_t sow_dtype_size(sow_dtype dtype);
 /* Safetensors' names: "F32", "BF16", "BOOL" ... */
 const char *sow_dtype_name(sow_dtype dtype);
+/* The way back; SOW_E_FORMAT for another text. */
 sow_status sow_dtype_parse(const char *name, sow_dtype *out);
 /* Whether it is F64, F32, F16 or BF16. */
 bool sow_dtype_is_real(sow_dtype dtype);
@@ -77,6 +78,7 @@ sow_tensor sow_reshape(sow_tensor t, int rank, const int64_t *shape);
 sow_tensor sow_permute(sow_tensor t, const int *order);
 /* Swaps the last two dimensions. */
 sow_tensor sow_transpose(sow_tensor t);
+/* Indices first ... first + count - 1 of one dimension. */
 sow_tensor sow_slice(sow_tensor t, int dimension, int64_t first, int64_t count);
 
 /* Copies values in logical order, converting dtype (round to nearest even; floats to integers and back as C

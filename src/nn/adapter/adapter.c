@@ -223,8 +223,6 @@ static sow_var adapt(void *user, sow_tape *t, const char *name, sow_var x, sow_v
 }
 
 sow_status sow_adapter_attach(sow_adapter *a, sow_tape *t) {
-    if (a->embeddings)
-        return sow_fail(SOW_E_UNSUPPORTED, "an adapter of embeddings can only be fused: sow adapter fuse");
     for (int64_t i = 0; i < a->count; i++) {
         const sow_adapter_layer *l = &a->layers[i];
         if (!l->site) return sow_fail(SOW_E_ARGUMENT, "%s is bound to no model", l->module);

@@ -74,7 +74,6 @@ static sow_status merge_layers(sow_adapter *a, sow_arena *scratch) {
 
 sow_status sow_adapter_merge(sow_adapter *a) {
     sow_arena *scratch;
-    if (a->embeddings) return sow_fail(SOW_E_UNSUPPORTED, "merging an adapter of embeddings is not implemented");
     SOW_TRY(sow_arena_new(&scratch));
     sow_status status = merge_layers(a, scratch);
     sow_arena_free(scratch);

@@ -267,7 +267,7 @@ static sow_status read_tensor(reader *r, int64_t i) {
     sow_tensor t = sow_safetensors_tensor(r->file, i, &name), a;
     if (strncmp(name, outermost, strlen(outermost)) || strlen(name) > NAME_MAX_BYTES)
         return sow_fail(SOW_E_FORMAT, "tensor %.200s: expected a name that begins with %s", name, outermost);
-    strcpy(module, name + strlen(outermost));
+    memcpy(module, name + strlen(outermost), strlen(name) - strlen(outermost) + 1);
     switch (split_name(module)) {
     case KIND_A: return read_layer(r, module, t);
     case KIND_IGNORED: return SOW_OK;
@@ -295,7 +295,7 @@ static sow_status read_core(reader *r, const char *name, sow_tensor a) {
     sow_tensor b, core;
     sow_adapter_layer *l;
     if (strlen(name) > NAME_MAX_BYTES) return sow_fail(SOW_E_FORMAT, "tensor name of %zu bytes", strlen(name));
-    strcpy(module, name);
+    memcpy(module, name, strlen(name) + 1);
     if (cut_end(module, ".B") || cut_end(module, ".R")) return SOW_OK;
     if (!cut_end(module, ".A"))
         return sow_fail(SOW_E_FORMAT, "tensor %s: expected a name that ends with .A, .B or .R", name);
