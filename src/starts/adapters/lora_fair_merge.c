@@ -71,9 +71,6 @@ static void compare_whole(misfits *m, const sow_adapter_whole *a, const sow_adap
 }
 
 static sow_status check_plain(const sow_adapter *a, int64_t k) {
-    if (a->embeddings)
-        return sow_fail(SOW_E_UNSUPPORTED, "client %lld adapts embeddings by low rank, which is not supported",
-                        (long long)k + 1);
     for (int64_t i = 0; i < a->count; i++) {
         const sow_adapter_layer *l = &a->layers[i];
         if (l->magnitude)
