@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sow/adapters.h"
 #include "sow/factors.h"
 #include "sow/groups.h"
 #include "sow/log.h"
@@ -23,6 +24,8 @@ const sow_method *const cli_methods[] = {
     &sow_method_lottery_ticket,
     /* steps */
     &sow_method_sgd_sai,
+    /* adapters */
+    &sow_method_lora_fair,
     /* factors */
     &sow_method_subgm,
     &sow_method_matrix_gd,

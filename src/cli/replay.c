@@ -73,11 +73,11 @@ static sow_status add_word(replay *r, const char *word) {
 
 /* ---- inputs ---- */
 
-/* The path that the user gave by --input OPTION=PATH, or NULL. */
-static const char *given_input(const replay *r, const char *option) {
+/* The path that the user gave by the nth --input OPTION=PATH (from 0: lists have several), or NULL. */
+static const char *given_input(const replay *r, const char *option, int nth) {
     size_t length = strlen(option);
     for (const char *const *item = sow_list(r->call, "input"); *item; item++)
-        if (strncmp(*item, option, length) == 0 && (*item)[length] == '=') return *item + length + 1;
+        if (strncmp(*item, option, length) == 0 && (*item)[length] == '=' && nth-- == 0) return *item + length + 1;
     return NULL;
 }
 
@@ -117,13 +117,13 @@ static sow_status locate_file(const replay *r, const char *option, const char *n
                     option);
 }
 
-static sow_status locate(const replay *r, const char *option, const json_t *input, const char **path) {
+static sow_status locate(const replay *r, const char *option, int nth, const json_t *input, const char **path) {
     const char *name = member(input, "name"), *sha256 = member(input, "sha256");
     char hex[65];
     if (!name || !sha256)
         return sow_fail(SOW_E_FORMAT, "%s: its passport has an input without name or sha256", r->path);
     bool values = json_is_true(json_object_get(input, "values"));
-    *path = given_input(r, option);
+    *path = given_input(r, option, nth);
     if (!*path) return values ? locate_values(r, name, path) : locate_file(r, option, name, sha256, path);
     if (values) return SOW_OK;
     SOW_TRY(sow_hash_input(*path, hex));
@@ -131,12 +131,13 @@ static sow_status locate(const replay *r, const char *option, const json_t *inpu
     return sow_fail(SOW_E_FORMAT, "--input %s: %s has SHA-256 %.12s.., expected %.12s..", option, *path, hex, sha256);
 }
 
-static const json_t *input_of(const replay *r, const char *option) {
+/* The nth input of an option, from 0. */
+static const json_t *input_of(const replay *r, const char *option, int nth) {
     size_t i;
     const json_t *input;
     json_array_foreach(json_object_get(r->passport, "inputs"), i, input) {
         const char *name = member(input, "option");
-        if (name && strcmp(name, option) == 0) return input;
+        if (name && strcmp(name, option) == 0 && nth-- == 0) return input;
     }
     return NULL;
 }
@@ -168,24 +169,28 @@ static sow_status add_value(replay *r, const char *option, const json_t *value) 
     return sow_fail(SOW_E_FORMAT, "%s: its passport has an option %s of no known type", r->path, option);
 }
 
+/* A value, or the nth of a list: where it is an input, the path at which that lies now. */
+static sow_status add_item(replay *r, const char *name, int nth, const json_t *value) {
+    const json_t *input = input_of(r, name, nth);
+    const char *path;
+    if (!input) return add_value(r, name, value);
+    SOW_TRY(locate(r, name, nth, input, &path));
+    return add_word(r, sow_arena_format(r->arena, "--%s=%s", name, path));
+}
+
 static sow_status add_option(replay *r, const char *name, const json_t *value) {
     const sow_option *row = r->action->options;
     size_t i;
-    const json_t *item, *input = input_of(r, name);
-    const char *path;
+    const json_t *item;
     while (row->name && strcmp(row->name, name) != 0) row++;
     if (!row->name || row->type == SOW_TYPE_OUTPUT || row->bits & SOW_OPTION_NO_PASSPORT)
         return sow_fail(SOW_E_FORMAT, "%s: its passport has an option %s that `sow %s` does not take", r->path, name,
                         r->method->name);
     if (row->bits & SOW_OPTION_COMMAND) return add_trainer(r, name, value);
-    if (input) {
-        SOW_TRY(locate(r, name, input, &path));
-        return add_word(r, sow_arena_format(r->arena, "--%s=%s", name, path));
-    }
-    if (row->type == SOW_TYPE_PATH)
+    if (row->type == SOW_TYPE_PATH && !input_of(r, name, 0))
         return sow_fail(SOW_E_FORMAT, "%s: its passport has no SHA-256 for %s", r->path, name);
-    if (!json_is_array(value)) return add_value(r, name, value);
-    json_array_foreach(value, i, item) SOW_TRY(add_value(r, name, item));
+    if (!json_is_array(value)) return add_item(r, name, 0, value);
+    json_array_foreach(value, i, item) SOW_TRY(add_item(r, name, (int)i, item));
     return SOW_OK;
 }
 
@@ -282,9 +287,13 @@ static sow_status note_inputs(replay *r, const sow_safetensors *remade) {
     const json_t *input;
     if (!text) return SOW_OK;
     SOW_TRY(sow_json_parse(r->remade, text, strlen(text), limits, &other));
+    const char *before = NULL;
+    int nth = 0;
     json_array_foreach(json_object_get(other, "inputs"), i, input) {
         const char *option = member(input, "option"), *now = member(input, "sha256");
-        const char *then = option ? member(input_of(r, option), "sha256") : NULL;
+        nth = option && before && strcmp(option, before) == 0 ? nth + 1 : 0; /* items of a list stand together */
+        before = option;
+        const char *then = option ? member(input_of(r, option, nth), "sha256") : NULL;
         if (then && now && strcmp(then, now) != 0)
             sow_warn("%s: other contents than it was made from: SHA-256 %.12s.. then, %.12s.. now", option, then, now);
     }

@@ -120,10 +120,22 @@ static sow_status base_name(sow_arena *arena, const char *path, char **name) {
 
 /* ---- parts of the passport ---- */
 
-static const sow_input *find_extra(const sow_input *extra, int count, const char *option) {
+/* The extra input number `nth` of an option, from 0; NULL if there are fewer. */
+static const sow_input *find_extra(const sow_input *extra, int count, const char *option, int nth) {
     for (int i = 0; i < count; i++)
-        if (strcmp(extra[i].option, option) == 0) return &extra[i];
+        if (strcmp(extra[i].option, option) == 0 && nth-- == 0) return &extra[i];
     return NULL;
+}
+
+/* A list as typed; where its items are inputs, by their names. */
+static sow_status list_value(const sow_call *call, int i, const sow_input *extra, int count, json_t **value) {
+    if (!call->lists[i]) return SOW_OK;
+    if (!(*value = json_array())) return no_memory();
+    for (int k = 0; call->lists[i][k]; k++) {
+        const sow_input *input = find_extra(extra, count, call->action->options[i].name, k);
+        if (json_array_append_new(*value, json_string(input ? input->name : call->lists[i][k]))) return no_memory();
+    }
+    return SOW_OK;
 }
 
 /* The value of option row i as JSON; NULL where it is absent or a flag that is off. */
@@ -132,13 +144,6 @@ static sow_status option_value(const sow_call *call, int i, const sow_input *ext
     const char *text = call->values[i];
     char *name;
     *value = NULL;
-    if (option->type == SOW_TYPE_LIST) {
-        if (!call->lists[i]) return SOW_OK;
-        if (!(*value = json_array())) return no_memory();
-        for (const char **item = call->lists[i]; *item; item++)
-            if (json_array_append_new(*value, json_string(*item))) return no_memory();
-        return SOW_OK;
-    }
     if (!text) return SOW_OK;
     if (extra) {
         *value = json_string(extra->name);
@@ -163,7 +168,10 @@ static sow_status add_options(const sow_call *call, const sow_input *extra, int 
     for (int i = 0; call->action->options[i].name; i++) {
         const sow_option *option = &call->action->options[i];
         if (option->bits & SOW_OPTION_NO_PASSPORT || option->type == SOW_TYPE_OUTPUT) continue;
-        sow_status status = option_value(call, i, find_extra(extra, count, option->name), &value);
+        value = NULL;
+        sow_status status = option->type == SOW_TYPE_LIST
+                                ? list_value(call, i, extra, count, &value)
+                                : option_value(call, i, find_extra(extra, count, option->name, 0), &value);
         if (status) {
             json_decref(value);
             return status;
@@ -210,7 +218,7 @@ static sow_status add_inputs(const sow_call *call, const sow_input *extra, int c
         const sow_option *option = &call->action->options[i];
         const char *path = call->values[i];
         bool counts = option->type == SOW_TYPE_PATH && path && !(option->bits & SOW_OPTION_NO_PASSPORT);
-        if (!counts || find_extra(extra, count, option->name)) continue;
+        if (!counts || find_extra(extra, count, option->name, 0)) continue;
         SOW_TRY(hash_once(call, path, hex));
         SOW_TRY(base_name(call->arena, path, &name));
         SOW_TRY(add_input(inputs, option->name, name, hex, false));

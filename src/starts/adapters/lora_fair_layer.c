@@ -310,7 +310,7 @@ static sow_status require_equal_a(const layer *l) {
     for (int64_t k = 1; k < f->clients; k++)
         for (int64_t i = 0; i < f->rank * f->in; i++)
             if (f->a[k][i] != f->a[0][i])
-                return sow_fail(SOW_E_ARGUMENT,
+                return sow_fail(SOW_E_UNSUPPORTED,
                                 "ffa needs clients that all kept the same A, and theirs differ: take fair, or "
                                 "train with A frozen");
     return SOW_OK;
