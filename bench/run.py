@@ -3,7 +3,7 @@
 Run by `make bench`. Environment: SOW (the command), BENCH_PROGRAMS (folder of the built C programs), LONG=1 (slow
 peers too), FORCE=1 (run although the machine is busy). Every row: name, ours, peer, ratio, goal, unit, note.
 """
-import argparse, json, math, os, platform, resource, shutil, statistics, subprocess, sys, tempfile, time
+import argparse, glob, json, math, os, platform, resource, shutil, statistics, subprocess, sys, tempfile, time
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
@@ -175,6 +175,49 @@ def lm_rows():
     row("the same with recompute, over without", a, b, a / b, "<= 1.3", "s", f"peak {ours('lm', 2, 1, 'recompute')['peak_mib']:.0f} MiB")
 
 
+def english(folder):
+    """The manual of Perl (Debian's perl-doc), whole and as one word of its letters: paths, or None."""
+    pages = sorted({os.path.realpath(p) for p in glob.glob("/usr/share/perl/*/pod/*.pod")})
+    text = b"".join(open(p, "rb").read() for p in pages)
+    if len(text) < 5 << 20:
+        return None
+    paths = os.path.join(folder, "english.txt"), os.path.join(folder, "unbroken.txt")
+    with open(paths[0], "wb") as f:
+        f.write(text)
+    with open(paths[1], "wb") as f:
+        f.write(bytes(b for b in text.lower() if 97 <= b <= 122))
+    return paths
+
+
+def model_file(name, suffix):
+    """A file of a model that `sow fetch` brings."""
+    subprocess.run([SOW, "fetch", name, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return next(p for p in sorted(glob.glob(os.path.join(cache, "sow", name, "*"))) if p.endswith(suffix))
+
+
+def tokenizer_rows():
+    here = os.path.dirname(os.path.abspath(__file__))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = english(folder)
+        if not paths:
+            print("tokenizers: no English text; Debian's perl-doc is missing (deps/install peers)")
+            return
+        size = [os.path.getsize(p) for p in paths]
+        for name, kind, suffix in (("smollm2", "SmolLM2's BPE", ".gguf"), ("minilm", "MiniLM's WordPiece", "tokenizer.json")):
+            model = model_file(name, suffix)
+            mine = lambda which=0, *more: ours("tokenize", model, paths[which], 3, *more)
+            def peer():
+                return json.loads(subprocess.run([sys.executable, os.path.join(here, "tokenize_peer.py"), model, paths[0]], check=True,
+                                                 capture_output=True, text=True).stdout)
+            a, b = mine(), peer()
+            same = "equal ids" if (a["tokens"], a["hash"]) == (b["tokens"], b["hash"]) else "IDS DIFFER"
+            a, b, r = pairs(lambda: mine()["seconds"], lambda: peer()["seconds"], 3)
+            row(f"{kind}, {size[0] / 1e6:.1f} MB of English, 1 thread", a, b, r, ">= 4", "s", f"peer: tokenizers; {size[0] / a / 1e6:.0f} against {size[0] / b / 1e6:.1f} MB/s; {same}")
+            a, b, r = pairs(lambda: mine(1, "whole")["seconds"] / size[1] * 1e9, lambda: mine()["seconds"] / size[0] * 1e9, 3)
+            row(f"{kind}, {size[1] / 1e6:.1f} MB without a break, over that", a, b, a / b, "<= 3", "ns", "a byte")
+
+
 def numpy_pass(path, threads):
     """Seconds of NumPy's two products with a dense operator, as a step makes them; in a process of its own, whose threads are set."""
     program = ("import numpy as np, time, statistics\n"
@@ -311,6 +354,7 @@ def main():
     dense_rows()
     resnet_rows()
     lm_rows()
+    tokenizer_rows()
     factor_rows()
     command_rows()
     mycorrhiza_rows()

@@ -11,9 +11,15 @@ enum { SMALL = 128, WINDOW = SMALL - 8, NONE = INT32_MAX, MERGES_MAX = 8 << 20 }
 
 /* ---- tables ---- */
 
-static int64_t pair_home(const tok_model *m, int32_t left, int32_t right) {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u;
-    return (int64_t)(h >> 32) & m->merge_mask;
+static uint64_t pair_hash(int32_t left, int32_t right) {
+    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9E3779B97F4A7C15u >> 28;
+}
+
+/* Most pairs make nothing. A map of bits, eight for each slot of the table, says so without a look at the table, which is
+ * larger than the processor's own memory. */
+static uint64_t *map_word(const tok_model *m, uint64_t hash, uint64_t *bit) {
+    *bit = (uint64_t)1 << (hash & 63);
+    return &m->merge_map[hash >> 6 & (uint64_t)(m->merge_mask >> 3)];
 }
 
 sow_status tok_merges_new(sow_arena *arena, int64_t count, tok_model *m) {
@@ -24,19 +30,23 @@ sow_status tok_merges_new(sow_arena *arena, int64_t count, tok_model *m) {
     SOW_TRY(SOW_NEW_RAW(arena, m->merges, slots));
     for (int64_t i = 0; i < slots; i++) m->merges[i].made = -1;
     m->merge_mask = slots - 1;
-    return SOW_OK;
+    return SOW_NEW(arena, m->merge_map, slots / 8);
 }
 
 bool tok_merge_put(tok_model *m, tok_merge merge) {
-    int64_t i = pair_home(m, merge.left, merge.right);
+    uint64_t hash = pair_hash(merge.left, merge.right), bit;
+    int64_t i = (int64_t)(hash >> 4) & m->merge_mask;
     for (; m->merges[i].made >= 0; i = (i + 1) & m->merge_mask)
         if (m->merges[i].left == merge.left && m->merges[i].right == merge.right) return false;
     m->merges[i] = merge;
+    *map_word(m, hash, &bit) |= bit;
     return true;
 }
 
 static const tok_merge *find_merge(const tok_model *m, int32_t left, int32_t right) {
-    for (int64_t i = pair_home(m, left, right); m->merges[i].made >= 0; i = (i + 1) & m->merge_mask)
+    uint64_t hash = pair_hash(left, right), bit;
+    if (!(*map_word(m, hash, &bit) & bit)) return NULL;
+    for (int64_t i = (int64_t)(hash >> 4) & m->merge_mask; m->merges[i].made >= 0; i = (i + 1) & m->merge_mask)
         if (m->merges[i].left == left && m->merges[i].right == right) return &m->merges[i];
     return NULL;
 }

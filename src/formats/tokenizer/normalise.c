@@ -11,6 +11,12 @@ static int32_t origin(const int32_t *list, int64_t i) {
 #define FROM(p, i) origin((p)->from, i)
 #define TO(p, i) origin((p)->to, i)
 
+static sow_status put_range(const tok_piece *p, int64_t first, int64_t last, tok_text *out) {
+    if (!p->from) return tok_put_bytes(out, p->bytes + first, last - first, 0, 0);
+    for (int64_t i = first; i < last; i++) SOW_TRY(tok_put_bytes(out, p->bytes + i, 1, p->from[i], p->to[i]));
+    return SOW_OK;
+}
+
 /* ---- Unicode forms: a grapheme at a time, so that characters keep their origin ---- */
 
 static int64_t next_grapheme(const tok_piece *p, int64_t at) {
@@ -39,12 +45,23 @@ static bool is_ascii(const tok_piece *p) {
     return true;
 }
 
+/* Where ASCII ends that no form changes: before a character to which another may be joined. */
+static int64_t ascii_end(const tok_piece *p, int64_t at) {
+    int64_t end = at;
+    while (end < p->size && p->bytes[end] < 0x80) end++;
+    return end < p->size && end > at ? end - 1 : end;
+}
+
 static sow_status normalise_form(const tok_step *s, const tok_piece *p, tok_text *out) {
     static const utf8proc_option_t options[] = {
         UTF8PROC_COMPOSE, UTF8PROC_DECOMPOSE, UTF8PROC_COMPOSE | UTF8PROC_COMPAT, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT};
     for (int64_t at = 0, end; at < p->size; at = end) {
-        end = p->bytes[at] < 0x80 && (at + 1 == p->size || p->bytes[at + 1] < 0x80) ? at + 1 : next_grapheme(p, at);
-        SOW_TRY(put_form(p, at, end, options[s->kind], out));
+        end = ascii_end(p, at);
+        if (end > at) SOW_TRY(put_range(p, at, end, out));
+        else {
+            end = next_grapheme(p, at);
+            SOW_TRY(put_form(p, at, end, options[s->kind], out));
+        }
     }
     return SOW_OK;
 }
@@ -116,8 +133,37 @@ static sow_status put_plain(int32_t c, int32_t from, int32_t to, int kind, tok_t
     return SOW_OK;
 }
 
+/* What cleaning makes of an ASCII character: spaces, nothing (0), or itself. */
+static uint8_t clean_ascii(uint8_t c, bool lower) {
+    if (c == ' ' || (c >= 9 && c <= 13 && c != 11 && c != 12)) return ' ';
+    if (c < 32 || c == 127) return 0;
+    return lower && c >= 'A' && c <= 'Z' ? c | 32 : c;
+}
+
+/* A run of ASCII at byte `at`, cleaned; *end: where it ends. */
+static sow_status put_ascii(const tok_piece *p, int64_t at, bool lower, int64_t *end, tok_text *out) {
+    int64_t last = at;
+    while (last < p->size && p->bytes[last] < 0x80) last++;
+    SOW_TRY(tok_make_room(out, last - at));
+    uint8_t *to = out->bytes + out->size;
+    for (int64_t i = at; i < last; i++) {
+        uint8_t c = clean_ascii(p->bytes[i], lower);
+        *to = c;
+        to += c != 0;
+    }
+    out->size = to - out->bytes;
+    *end = last;
+    return SOW_OK;
+}
+
 static sow_status normalise_bert(const tok_step *s, const tok_piece *p, tok_text *out) {
+    bool runs = s->kind & BERT_CLEAN && !p->from;
     for (int64_t i = 0, n; i < p->size; i += n) {
+        if (runs && p->bytes[i] < 0x80) {
+            SOW_TRY(put_ascii(p, i, s->kind & BERT_LOWER, &n, out));
+            n -= i;
+            continue;
+        }
         int32_t c = tok_character(p, i, &n), from = FROM(p, i), to = TO(p, i);
         if (s->kind & BERT_CLEAN) {
             if (c == 0 || c == 0xFFFD || is_control(c)) continue;
@@ -132,11 +178,6 @@ static sow_status normalise_bert(const tok_step *s, const tok_piece *p, tok_text
 }
 
 /* ---- strip, replace, prepend ---- */
-
-static sow_status put_range(const tok_piece *p, int64_t first, int64_t last, tok_text *out) {
-    for (int64_t i = first; i < last; i++) SOW_TRY(tok_put_bytes(out, p->bytes + i, 1, FROM(p, i), TO(p, i)));
-    return SOW_OK;
-}
 
 static sow_status normalise_strip(const tok_step *s, const tok_piece *p, tok_text *out) {
     int64_t first = 0, last = p->size, n;

@@ -68,53 +68,25 @@ static sow_status split_pattern(const tok_step *step, sow_arena *arena, const to
     return gap < in->size ? add_segment(&s, gap, in->size, false) : SOW_OK;
 }
 
-/* ---- byte level: GPT-2's pattern, by hand ---- */
+/* ---- scanners: patterns that are known ---- */
 
-static int64_t contraction(const uint8_t *p, int64_t left) {
-    if (left < 2 || p[0] != '\'') return 0;
-    if (p[1] == 's' || p[1] == 'd' || p[1] == 'm' || p[1] == 't') return 2;
-    if (left < 3) return 0;
-    return (p[1] == 'l' && p[2] == 'l') || (p[1] == 'v' && p[2] == 'e') || (p[1] == 'r' && p[2] == 'e') ? 3 : 0;
+static sow_status split_scanned(const tok_step *s, sow_arena *arena, const tok_piece *p, tok_pieces *out) {
+    for (int64_t at = 0, end; at < p->size; at = end) {
+        end = tok_scan_word(s->scan, p, &at);
+        if (end > at) SOW_TRY(tok_add(arena, out, tok_slice(p, at, end)));
+    }
+    return SOW_OK;
 }
 
-enum { LETTER, NUMBER, SPACE, OTHER };
-
-static int class_of(int32_t c) {
-    static const uint8_t ascii[128] = {
-        OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER, OTHER, OTHER, SPACE,  SPACE,  SPACE,  SPACE,
-        SPACE,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER, OTHER, OTHER, OTHER,  OTHER,  OTHER,  OTHER,
-        OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  SPACE, OTHER, OTHER, OTHER,  OTHER,  OTHER,  OTHER,
-        OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER,  OTHER, OTHER, OTHER, NUMBER, NUMBER, NUMBER, NUMBER,
-        NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, NUMBER, OTHER, OTHER, OTHER, OTHER,  OTHER,  OTHER,  OTHER};
-    if (c < 128) return (c | 32) >= 'a' && (c | 32) <= 'z' ? LETTER : c > 64 ? OTHER : ascii[c];
-    return tok_is_letter(c) ? LETTER : tok_is_number(c) ? NUMBER : tok_is_space(c) ? SPACE : OTHER;
+/* A pattern each match of which is a piece: by its scanner, if it has one. */
+static bool is_scanned(const char *pattern, tok_step *s) {
+    if (s->behaviour != TOK_ISOLATED || s->invert || !pattern) return false;
+    s->scan = tok_scan_of_pattern(pattern);
+    if (s->scan) s->split = split_scanned;
+    return s->scan;
 }
 
-/* Where a run of one class ends. */
-static int64_t run_end(const tok_piece *p, int64_t at, int class) {
-    int64_t n;
-    while (at < p->size && class_of(tok_character(p, at, &n)) == class) at += n;
-    return at;
-}
-
-/* A run of spaces but for its last one, which goes with the word behind it. */
-static int64_t spaces_end(const tok_piece *p, int64_t at) {
-    int64_t end = run_end(p, at, SPACE), last = end - 1, n;
-    if (end == p->size) return end;
-    while (last > at && (p->bytes[last] & 0xC0) == 0x80) last--;
-    if (last > at) return last;
-    tok_character(p, at, &n);
-    return at + n;
-}
-
-static int64_t gpt2_end(const tok_piece *p, int64_t at) {
-    int64_t n, skip = contraction(p->bytes + at, p->size - at);
-    if (skip) return at + skip;
-    int64_t word = p->bytes[at] == ' ' ? at + 1 : at;
-    if (word == p->size) return word;
-    int class = class_of(tok_character(p, word, &n));
-    return class == SPACE ? spaces_end(p, at) : run_end(p, word, class);
-}
+/* ---- byte level ---- */
 
 static sow_status split_byte_level(const tok_step *s, sow_arena *arena, const tok_piece *in, tok_pieces *out) {
     tok_piece p = *in;
@@ -126,11 +98,16 @@ static sow_status split_byte_level(const tok_step *s, sow_arena *arena, const to
         p = tok_finish(&text, in);
     }
     if (!s->flag2) return p.size > 0 ? tok_add(arena, out, p) : SOW_OK;
-    for (int64_t at = 0, end; at < p.size; at = end) {
-        end = gpt2_end(&p, at);
-        SOW_TRY(tok_add(arena, out, tok_slice(&p, at, end)));
-    }
-    return SOW_OK;
+    return split_scanned(&(tok_step){.scan = TOK_SCAN_GPT2}, arena, &p, out);
+}
+
+/* prefix: a space is put before every text; pattern: GPT-2's. */
+static tok_step byte_level(bool prefix, bool pattern) {
+    return (tok_step){.split = split_byte_level,
+                      .flag = prefix,
+                      .flag2 = pattern,
+                      .no_step = !prefix && !pattern,
+                      .scan = !prefix && pattern ? TOK_SCAN_GPT2 : TOK_SCAN_NONE};
 }
 
 /* ---- the others ---- */
@@ -146,14 +123,6 @@ static sow_status split_punctuation(const tok_step *s, sow_arena *arena, const t
 static sow_status split_spaces(const tok_step *s, sow_arena *arena, const tok_piece *in, tok_pieces *out) {
     (void)s;
     return split_class(arena, in, out, tok_is_space, TOK_REMOVED, false);
-}
-
-static sow_status split_bert(const tok_step *s, sow_arena *arena, const tok_piece *in, tok_pieces *out) {
-    tok_pieces words = {0};
-    SOW_TRY(split_spaces(s, arena, in, &words));
-    for (int64_t i = 0; i < words.count; i++)
-        SOW_TRY(split_class(arena, &words.at[i], out, tok_is_punctuation, TOK_ISOLATED, false));
-    return SOW_OK;
 }
 
 static bool is_mark_of_speech(int32_t c) {
@@ -214,24 +183,25 @@ static sow_status read_metaspace(sow_arena *arena, const json_t *json, tok_step 
 
 static sow_status read_one(sow_arena *arena, const char *type, const json_t *json, tok_step *s) {
     if (!strcmp(type, "ByteLevel")) {
-        s->flag = tok_flag(json, "add_prefix_space", true);
-        s->flag2 = tok_flag(json, "use_regex", true);
-        s->split = split_byte_level;
+        *s = byte_level(tok_flag(json, "add_prefix_space", true), tok_flag(json, "use_regex", true));
     } else if (!strcmp(type, "Digits")) {
-        s->flag = tok_flag(json, "individual_digits", false);
+        s->flag = s->each_number = tok_flag(json, "individual_digits", false);
         s->split = split_digits;
     } else if (!strcmp(type, "Split")) {
         s->invert = tok_flag(json, "invert", false);
         s->split = split_pattern;
         SOW_TRY(read_behaviour(json, s, -1));
-        return tok_read_pattern(arena, json_object_get(json, "pattern"), s);
+        const json_t *pattern = json_object_get(json, "pattern");
+        return is_scanned(json_string_value(json_object_get(pattern, "Regex")), s)
+                   ? SOW_OK
+                   : tok_read_pattern(arena, pattern, s);
     } else if (!strcmp(type, "Metaspace")) return read_metaspace(arena, json, s);
     else if (!strcmp(type, "Punctuation")) {
         s->split = split_punctuation;
         return read_behaviour(json, s, TOK_ISOLATED);
     } else if (!strcmp(type, "Whitespace")) s->split = split_words;
     else if (!strcmp(type, "WhitespaceSplit")) s->split = split_spaces;
-    else if (!strcmp(type, "BertPreTokenizer")) s->split = split_bert;
+    else if (!strcmp(type, "BertPreTokenizer")) s->split = split_scanned, s->scan = TOK_SCAN_BERT;
     else return sow_fail(SOW_E_UNSUPPORTED, "pre_tokenizer %.60s is not supported", type);
     return SOW_OK;
 }
@@ -250,15 +220,15 @@ static sow_status append(sow_arena *arena, tok_step step, tok_step **list) {
 }
 
 sow_status tok_add_bert_splitter(sow_arena *arena, tok_step **list) {
-    return append(arena, (tok_step){.split = split_bert}, list);
+    return append(arena, (tok_step){.split = split_scanned, .scan = TOK_SCAN_BERT}, list);
 }
 
 sow_status tok_add_byte_level(sow_arena *arena, bool prefix_space, bool regex, tok_step **list) {
-    return append(arena, (tok_step){.split = split_byte_level, .flag = prefix_space, .flag2 = regex}, list);
+    return append(arena, byte_level(prefix_space, regex), list);
 }
 
 sow_status tok_add_digits(sow_arena *arena, bool individual, tok_step **list) {
-    return append(arena, (tok_step){.split = split_digits, .flag = individual}, list);
+    return append(arena, (tok_step){.split = split_digits, .flag = individual, .each_number = individual}, list);
 }
 
 sow_status tok_add_metaspace(sow_arena *arena, int scheme, bool split, tok_step **list) {
@@ -269,5 +239,5 @@ sow_status tok_add_pattern(sow_arena *arena, const char *pattern, int behaviour,
     tok_step *s = tok_append(arena, list);
     if (!s) return SOW_E_MEMORY;
     *s = (tok_step){.split = split_pattern, .behaviour = behaviour, .invert = invert};
-    return tok_compile(pattern, s);
+    return is_scanned(pattern, s) ? SOW_OK : tok_compile(pattern, s);
 }

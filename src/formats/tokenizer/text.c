@@ -26,7 +26,7 @@ tok_piece tok_slice(const tok_piece *p, int64_t first, int64_t last) {
                        .first = p->first && first == 0};
 }
 
-static sow_status make_room(tok_text *t, int64_t bytes) {
+sow_status tok_make_room(tok_text *t, int64_t bytes) {
     if (t->room > 0 && t->size + bytes <= t->room) return SOW_OK;
     int64_t room = 2 * (t->size + bytes) + 64;
     uint8_t *larger;
@@ -45,7 +45,7 @@ static sow_status make_room(tok_text *t, int64_t bytes) {
 }
 
 sow_status tok_put_bytes(tok_text *t, const void *bytes, int64_t size, int32_t from, int32_t to) {
-    SOW_TRY(make_room(t, size));
+    SOW_TRY(tok_make_room(t, size));
     memcpy(t->bytes + t->size, bytes, (size_t)size);
     for (int64_t i = 0; t->offsets && i < size; i++) t->from[t->size + i] = from, t->to[t->size + i] = to;
     t->size += size;
@@ -122,8 +122,8 @@ bool tok_is_word(int32_t c) {
 
 uint32_t tok_hash(const void *key, int64_t size) {
     const uint8_t *p = key;
-    uint32_t h = 2166136261u;
-    for (int64_t i = 0; i < size; i++) h = (h ^ p[i]) * 16777619u;
+    uint32_t h = TOK_HASH_START;
+    for (int64_t i = 0; i < size; i++) h = tok_hash_byte(h, p[i]);
     return h;
 }
 

@@ -34,6 +34,7 @@ typedef struct tok_text {
     int32_t *from, *to;
     int64_t size, room;
 } tok_text;
+sow_status tok_make_room(tok_text *text, int64_t bytes);
 sow_status tok_put(tok_text *text, int32_t character, int32_t from, int32_t to);
 sow_status tok_put_bytes(tok_text *text, const void *bytes, int64_t size, int32_t from, int32_t to);
 /* Well-formed text: U+FFFD for each maximal ill-formed part, or, with `place`, SOW_E_FORMAT and its byte. */
@@ -77,6 +78,16 @@ int32_t tok_table_find_hashed(const tok_table *table, const void *key, int64_t s
 
 /* ---- steps ---- */
 
+/* Pre-tokenizers whose words are found by hand, without pieces in between. */
+enum tok_scan {
+    TOK_SCAN_NONE,
+    TOK_SCAN_GPT2,
+    TOK_SCAN_DIGITS, /* each number for itself, GPT-2's between: SmolLM2 */
+    TOK_SCAN_LLAMA3, /* numbers in threes */
+    TOK_SCAN_QWEN2,  /* numbers one by one */
+    TOK_SCAN_BERT,
+};
+
 typedef struct tok_step tok_step;
 struct tok_step {
     /* A normaliser or a decoder fills `out`; a pre-tokenizer adds pieces. Only the one that fits is set. */
@@ -84,8 +95,10 @@ struct tok_step {
     sow_status (*split)(const tok_step *step, sow_arena *arena, const tok_piece *in, tok_pieces *out);
     sow_status (*decode)(const tok_step *step, sow_arena *arena, sow_span *tokens, int64_t *count);
     bool flag, flag2, invert;
+    bool each_number, no_step; /* of a pre-tokenizer: it isolates numbers one by one, it changes nothing */
     int kind, behaviour, number, number2;
     sow_span text, text2;
+    enum tok_scan scan;   /* of a pre-tokenizer: the scanner that does the same */
     void *pattern;        /* compiled, of PCRE2 */
     const uint32_t *trie; /* Precompiled */
     int64_t trie_size;
@@ -94,6 +107,13 @@ struct tok_step {
 
 enum tok_behaviour { TOK_REMOVED, TOK_ISOLATED, TOK_WITH_PREVIOUS, TOK_WITH_NEXT, TOK_CONTIGUOUS };
 enum tok_form { TOK_NFC, TOK_NFD, TOK_NFKC, TOK_NFKD };
+
+/* Moves *at over what belongs to no word, and returns the end of the word there; *at: nothing is left. */
+int64_t tok_scan_word(enum tok_scan scan, const tok_piece *piece, int64_t *at);
+/* The scanner that does what a pattern says in Unicode, where each match is a piece. */
+enum tok_scan tok_scan_of_pattern(const char *pattern);
+/* The scanner that does what the steps say. */
+enum tok_scan tok_scan_of_steps(const tok_step *list);
 
 /* From a JSON part: SOW_E_UNSUPPORTED names a type that is not known. Steps are appended to *list. */
 sow_status tok_read_normaliser(sow_arena *arena, const json_t *json, tok_step **list);
@@ -127,6 +147,7 @@ typedef struct tok_model {
     tok_table inner;   /* WordPiece: without the continuing prefix */
     tok_merge *merges; /* by hash of (left, right); made -1: free */
     int64_t merge_mask;
+    uint64_t *merge_map;  /* which pairs may be there */
     const double *scores; /* Unigram, scored */
     const int32_t *rank;  /* scored: place in the order of scores, the highest first */
     double least;         /* of the scores */
@@ -162,13 +183,14 @@ typedef struct tok_added {
     bool special, normalised, left_strip, right_strip, single_word;
 } tok_added;
 
+/* The ids of a short word: a line of the processor's cache. */
 typedef struct tok_cached {
-    uint32_t hash, size;
-    const uint8_t *key;
-    int32_t *ids, *ends;
-    int64_t count;
+    uint64_t key[3]; /* the bytes, then zeros */
+    int32_t ids[9];
+    uint8_t size; /* of the word; 0: free */
+    uint8_t count;
 } tok_cached;
-enum { TOK_CACHE = 1 << 15, TOK_CACHE_WORD = 32 };
+enum { TOK_CACHE_BITS = 15, TOK_CACHE_WORD = 24, TOK_CACHE_IDS = 9 };
 
 struct sow_tokenizer {
     sow_arena *arena;
@@ -181,13 +203,25 @@ struct sow_tokenizer {
     uint8_t added_first[2][256]; /* whether an added token begins with this byte */
     int64_t added_longest[2];
     tok_step *normalisers, *splitters, *decoders;
+    enum tok_scan scan; /* what the splitters do together, if it is known */
     tok_model model;
     int32_t before[8], after[8]; /* added by the post-processor */
     int before_count, after_count;
     tok_cached *cache;
-    sow_arena *cache_arena, *scratch;
-    int64_t cached;
+    sow_arena *scratch;
 };
+
+/* A text on its way to ids. */
+typedef struct tok_call {
+    sow_tokenizer *t;
+    sow_arena *arena, *result;
+    bool offsets, literal; /* literal: special tokens in the text stay text */
+    sow_encoding *out;
+    int64_t room;
+} tok_call;
+sow_status tok_put_id(tok_call *call, int32_t id, int32_t first, int32_t last);
+/* Bytes [begin, end) of a piece through the model, or from the cache of words. */
+sow_status tok_put_word(tok_call *call, const tok_piece *piece, int64_t begin, int64_t end);
 
 sow_status tok_load_json(sow_tokenizer *t, const char *path);
 sow_status tok_load_gguf(sow_tokenizer *t, const char *path);

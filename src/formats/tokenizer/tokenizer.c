@@ -37,10 +37,10 @@ static bool touches_word(const tok_piece *p, int64_t first, int64_t last) {
 /* The longest added token at byte i, NULL: none. */
 static const tok_added *added_at(const sow_tokenizer *t, int k, bool literal, const tok_piece *p, int64_t i) {
     const tok_added *best = NULL;
-    uint32_t hash = 2166136261u;
+    uint32_t hash = TOK_HASH_START;
     int64_t limit = p->size - i < t->added_longest[k] ? p->size - i : t->added_longest[k];
     for (int64_t n = 1; n <= limit; n++) {
-        hash = (hash ^ p->bytes[i + n - 1]) * 16777619u;
+        hash = tok_hash_byte(hash, p->bytes[i + n - 1]);
         int32_t found = tok_table_find_hashed(&t->added_table[k], p->bytes + i, n, hash);
         if (found < 0 || (literal && t->added[found].special)) continue;
         if (!(t->added[found].single_word && touches_word(p, i, i + n))) best = &t->added[found];
@@ -51,6 +51,7 @@ static const tok_added *added_at(const sow_tokenizer *t, int k, bool literal, co
 sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int k, bool literal, const tok_piece *p,
                            tok_pieces *out) {
     int64_t gap = 0, n;
+    if (p->size > 0 && t->added_longest[k] == 0) return tok_add(arena, out, *p);
     for (int64_t i = 0; i < p->size;) {
         const tok_added *a = t->added_first[k][p->bytes[i]] ? added_at(t, k, literal, p, i) : NULL;
         if (!a) {
@@ -74,89 +75,11 @@ sow_status tok_split_added(const sow_tokenizer *t, sow_arena *arena, int k, bool
     return gap < p->size ? tok_add(arena, out, tok_slice(p, gap, p->size)) : SOW_OK;
 }
 
-/* ---- words and their ids ---- */
-
-typedef struct call {
-    sow_tokenizer *t;
-    sow_arena *arena, *result;
-    bool offsets, literal; /* literal: special tokens in the text stay text */
-    sow_encoding *out;
-    int64_t room;
-} call;
-
-static sow_status put_id(call *c, int32_t id, int32_t first, int32_t last) {
-    sow_encoding *e = c->out;
-    if (e->count == c->room) {
-        int64_t room = c->room ? 2 * c->room : 256;
-        int32_t *ids;
-        SOW_TRY(SOW_NEW_RAW(c->result, ids, room * (c->offsets ? 3 : 1)));
-        size_t used = (size_t)e->count * sizeof *ids;
-        if (used) memcpy(ids, e->ids, used);
-        if (used && c->offsets) memcpy(ids + room, e->first, used), memcpy(ids + 2 * room, e->last, used);
-        e->ids = ids;
-        if (c->offsets) e->first = ids + room, e->last = ids + 2 * room;
-        c->room = room;
-    }
-    e->ids[e->count] = id;
-    if (c->offsets) e->first[e->count] = first, e->last[e->count] = last;
-    e->count++;
-    return SOW_OK;
-}
-
-/* Words seen before, at the place of their hash; a newer word takes the place of an older one. */
-static tok_cached *cached_at(sow_tokenizer *t, uint32_t hash) {
-    return &t->cache[(hash ^ hash >> 15) & (TOK_CACHE - 1)];
-}
-
-static sow_status remember(sow_tokenizer *t, tok_cached *slot, uint32_t hash, const tok_piece *p, const tok_ids *ids) {
-    enum { MEMORY = 1 << 17 };
-    if (t->cached++ > MEMORY) { /* words of many texts: begin anew */
-        memset(t->cache, 0, TOK_CACHE * sizeof *t->cache);
-        sow_arena_release(t->cache_arena, (sow_mark){0});
-        t->cached = 0;
-    }
-    uint8_t *key;
-    int32_t *list;
-    SOW_TRY(SOW_NEW_RAW(t->cache_arena, key, p->size + 1));
-    SOW_TRY(SOW_NEW_RAW(t->cache_arena, list, 2 * ids->count + 1));
-    memcpy(key, p->bytes, (size_t)p->size);
-    for (int64_t i = 0; i < ids->count; i++) list[i] = ids->id[i], list[ids->count + i] = ids->end[i];
-    *slot = (tok_cached){hash, (uint32_t)p->size, key, list, list + ids->count, ids->count};
-    return SOW_OK;
-}
-
-static sow_status put_ids(call *c, const tok_piece *p, const int32_t *ids, const int32_t *begins, const int32_t *ends,
-                          int64_t count) {
-    int64_t begin = 0;
-    for (int64_t i = 0; i < count; i++) {
-        if (begins) begin = begins[i];
-        SOW_TRY(put_id(c, ids[i], c->offsets ? p->from[begin] : 0, c->offsets ? p->to[ends[i] - 1] : 0));
-        begin = ends[i];
-    }
-    return SOW_OK;
-}
-
-static sow_status encode_word(call *c, const tok_piece *p) {
-    sow_tokenizer *t = c->t;
-    bool small = p->size <= TOK_CACHE_WORD && !c->offsets;
-    uint32_t hash = small ? tok_hash(p->bytes, p->size) : 0;
-    tok_cached *slot = cached_at(t, hash);
-    if (small && slot->key && slot->hash == hash && slot->size == p->size &&
-        !memcmp(slot->key, p->bytes, (size_t)p->size))
-        return put_ids(c, p, slot->ids, NULL, slot->ends, slot->count);
-    tok_ids ids = {0};
-    sow_mark mark = sow_arena_mark(t->scratch);
-    sow_status status = tok_run_model(&t->model, t->scratch, p->bytes, p->size, &ids);
-    if (status == SOW_OK) status = put_ids(c, p, ids.id, ids.begin, ids.end, ids.count);
-    if (status == SOW_OK && small) status = remember(t, slot, hash, p, &ids);
-    sow_arena_release(t->scratch, mark);
-    return status;
-}
-
 /* ---- from text to words ---- */
 
-static sow_status split_from(call *c, const tok_step *s, const tok_piece *p) {
-    if (!s) return p->size > 0 ? encode_word(c, p) : SOW_OK;
+/* Step by step: whatever the steps are. */
+static sow_status split_from(tok_call *c, const tok_step *s, const tok_piece *p) {
+    if (!s) return p->size > 0 ? tok_put_word(c, p, 0, p->size) : SOW_OK;
     tok_pieces parts = {0};
     sow_mark mark = sow_arena_mark(c->arena);
     sow_status status = s->split(s, c->arena, p, &parts);
@@ -165,21 +88,34 @@ static sow_status split_from(call *c, const tok_step *s, const tok_piece *p) {
     return status;
 }
 
-static sow_status put_added(call *c, const tok_piece *p) {
-    return put_id(c, p->id, c->offsets ? p->from[0] : 0, c->offsets ? p->to[p->size - 1] : 0);
+/* Word by word: the steps together are a scanner. */
+static sow_status scan_words(tok_call *c, enum tok_scan scan, const tok_piece *p) {
+    for (int64_t at = 0, end; at < p->size; at = end) {
+        end = tok_scan_word(scan, p, &at);
+        if (end > at) SOW_TRY(tok_put_word(c, p, at, end));
+    }
+    return SOW_OK;
 }
 
-static sow_status encode_rest(call *c, const tok_piece *raw) {
+static sow_status put_text(tok_call *c, const tok_piece *p) {
+    return c->t->scan ? scan_words(c, c->t->scan, p) : split_from(c, c->t->splitters, p);
+}
+
+static sow_status put_added(tok_call *c, const tok_piece *p) {
+    return tok_put_id(c, p->id, c->offsets ? p->from[0] : 0, c->offsets ? p->to[p->size - 1] : 0);
+}
+
+static sow_status encode_rest(tok_call *c, const tok_piece *raw) {
     tok_piece normalised;
     tok_pieces parts = {0};
     SOW_TRY(tok_normalise(c->t, c->arena, raw, &normalised));
     SOW_TRY(tok_split_added(c->t, c->arena, 1, c->literal, &normalised, &parts));
     for (int64_t i = 0; i < parts.count; i++)
-        SOW_TRY(parts.at[i].id >= 0 ? put_added(c, &parts.at[i]) : split_from(c, c->t->splitters, &parts.at[i]));
+        SOW_TRY(parts.at[i].id >= 0 ? put_added(c, &parts.at[i]) : put_text(c, &parts.at[i]));
     return SOW_OK;
 }
 
-static sow_status encode_text(call *c, const tok_piece *text) {
+static sow_status encode_text(tok_call *c, const tok_piece *text) {
     tok_pieces parts = {0};
     SOW_TRY(tok_split_added(c->t, c->arena, 0, c->literal, text, &parts));
     for (int64_t i = 0; i < parts.count; i++)
@@ -224,7 +160,7 @@ static bool is_ascii(const char *text, size_t size) {
     return true;
 }
 
-static sow_status prepare(call *c, const char *text, size_t size, unsigned flags, tok_piece *out) {
+static sow_status prepare(tok_call *c, const char *text, size_t size, unsigned flags, tok_piece *out) {
     *out = (tok_piece){.bytes = (const uint8_t *)text, .size = (int64_t)size, .id = -1, .first = true};
     if (size > INT32_MAX / 4)
         return sow_fail(SOW_E_RANGE, "a text of %zu bytes, expected at most %d", size, INT32_MAX / 4);
@@ -238,28 +174,44 @@ static sow_status prepare(call *c, const char *text, size_t size, unsigned flags
     return SOW_OK;
 }
 
-static sow_status put_special(call *c, const int32_t *ids, int count, unsigned flags) {
-    for (int i = 0; i < count && flags & SOW_ENCODE_SPECIAL; i++) SOW_TRY(put_id(c, ids[i], 0, 0));
+/* Scratch memory is kept from text to text. */
+static sow_status begin(tok_call *c) {
+    if (!c->t->scratch) SOW_TRY(sow_arena_new(&c->t->scratch));
+    c->arena = c->t->scratch;
+    return SOW_OK;
+}
+
+/* That of a large text is given back. */
+static void finish(tok_call *c, size_t size) {
+    static const size_t large = 1 << 20;
+    sow_arena_release(c->arena, (sow_mark){0});
+    if (size < large) return;
+    sow_arena_free(c->t->scratch);
+    c->t->scratch = NULL;
+}
+
+static sow_status put_special(tok_call *c, const int32_t *ids, int count, unsigned flags) {
+    for (int i = 0; i < count && flags & SOW_ENCODE_SPECIAL; i++) SOW_TRY(tok_put_id(c, ids[i], 0, 0));
     return SOW_OK;
 }
 
 sow_status sow_encode(sow_tokenizer *t, sow_arena *arena, const char *text, size_t size, unsigned flags,
                       sow_encoding *out) {
-    call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .out = out};
+    tok_call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .out = out};
     tok_piece whole;
     *out = (sow_encoding){0};
-    SOW_TRY(sow_arena_new(&c.arena));
+    SOW_TRY(begin(&c));
     sow_status status = prepare(&c, text, size, flags, &whole);
     if (status == SOW_OK) status = put_special(&c, t->before, t->before_count, flags);
     if (status == SOW_OK) status = encode_text(&c, &whole);
     if (status == SOW_OK) status = put_special(&c, t->after, t->after_count, flags);
-    sow_arena_free(c.arena);
+    finish(&c, size);
     return status;
 }
 
-static sow_status encode_part(call *c, const sow_text_part *part, bool first, unsigned flags) {
+static sow_status encode_part(tok_call *c, const sow_text_part *part, bool first, unsigned flags) {
     tok_piece piece;
-    if (part->token >= 0) return put_id(c, part->token, 0, 0);
+    if (part->token >= 0) return tok_put_id(c, part->token, 0, 0);
     if (part->text.size == 0) return SOW_OK;
     SOW_TRY(prepare(c, part->text.text, part->text.size, flags, &piece));
     piece.first = first;
@@ -268,16 +220,18 @@ static sow_status encode_part(call *c, const sow_text_part *part, bool first, un
 
 sow_status sow_encode_parts(sow_tokenizer *t, sow_arena *arena, const sow_text_part *parts, int64_t count,
                             unsigned flags, sow_encoding *out, int64_t *ends) {
-    call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .literal = true, .out = out};
+    tok_call c = {.t = t, .result = arena, .offsets = flags & SOW_ENCODE_OFFSETS, .literal = true, .out = out};
+    size_t size = 0;
     *out = (sow_encoding){0};
-    SOW_TRY(sow_arena_new(&c.arena));
+    SOW_TRY(begin(&c));
     sow_status status = put_special(&c, t->before, t->before_count, flags);
     for (int64_t i = 0; i < count && status == SOW_OK; i++) {
         status = encode_part(&c, &parts[i], i == 0, flags);
+        size += parts[i].token < 0 ? parts[i].text.size : 0;
         ends[i] = out->count;
     }
     if (status == SOW_OK) status = put_special(&c, t->after, t->after_count, flags);
-    sow_arena_free(c.arena);
+    finish(&c, size);
     return status;
 }
 
@@ -293,7 +247,8 @@ static sow_status locate(sow_arena *arena, const char *path, const char **out) {
     if (sow_path_exists(*out)) return SOW_OK;
     SOW_TRY(sow_list_folder(arena, path, 10000, &names, &count));
     for (int64_t i = 0; i < count; i++)
-        if (sow_ends_with(names[i], ".gguf")) return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
+        if (sow_ends_with(names[i], ".gguf"))
+            return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
     return sow_fail(SOW_E_NOT_FOUND, "%s: neither tokenizer.json nor a GGUF file in it", path);
 }
 
@@ -306,11 +261,10 @@ static bool is_gguf(const char *path) {
 }
 
 static sow_status load(sow_tokenizer *t, const char *path) {
-    SOW_TRY(sow_arena_new(&t->cache_arena));
-    SOW_TRY(sow_arena_new(&t->scratch));
-    SOW_TRY(SOW_NEW(t->arena, t->cache, TOK_CACHE));
+    SOW_TRY(SOW_NEW(t->arena, t->cache, 1 << TOK_CACHE_BITS));
     SOW_TRY(locate(t->arena, path, &path));
     sow_status status = is_gguf(path) ? tok_load_gguf(t, path) : tok_load_json(t, path);
+    t->scan = tok_scan_of_steps(t->splitters);
     return status == SOW_OK ? tok_index_added(t) : sow_fail_in(status, "%s", path);
 }
 
@@ -335,7 +289,6 @@ void sow_tokenizer_free(sow_tokenizer *t) {
     if (!t) return;
     tok_free_steps(t->normalisers);
     tok_free_steps(t->splitters);
-    sow_arena_free(t->cache_arena);
     sow_arena_free(t->scratch);
     sow_arena_free(t->arena);
 }
