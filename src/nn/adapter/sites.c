@@ -10,6 +10,7 @@ enum { SITES_MAX = 1 << 16 };
 typedef struct collector {
     sow_arena *arena;
     sow_state *state;
+    const struct lm_frozen *frozen; /* matrices that are not in the state, or NULL */
     bool by_inputs;
     const char *outermost; /* put before names to make paths, "" */
     sow_sites *out;
@@ -58,15 +59,22 @@ static sow_status add_site(collector *c, const char *name, sow_entry *weight, so
 }
 
 /* A linear layer has a matrix "name.weight" that fits what goes in and comes out. */
+static bool is_linear(const collector *c, const char *name, const sow_entry *weight, int64_t in, int64_t out) {
+    char full[600];
+    int rows = c->by_inputs ? 1 : 0;
+    if (weight)
+        return weight->value.rank == 2 && weight->value.shape[rows] == out && weight->value.shape[1 - rows] == in;
+    snprintf(full, sizeof full, "%s.weight", name);
+    const lm_matrix *m = c->frozen ? lm_frozen_find(c->frozen, full) : NULL;
+    return m && m->rows == out && m->width == in;
+}
+
 static sow_var collect(void *user, sow_tape *t, const char *name, sow_var x, sow_var y) {
     collector *c = user;
-    if (x == y) return y;
-    sow_entry *weight = entry_of(c, name, "weight");
     sow_tensor xv = sow_value(x), yv = sow_value(y);
-    if (!weight || weight->value.rank != 2 || xv.rank < 1 || yv.rank < 1) return y;
-    int64_t in = xv.shape[xv.rank - 1], out = yv.shape[yv.rank - 1];
-    int rows = c->by_inputs ? 1 : 0;
-    if (weight->value.shape[rows] != out || weight->value.shape[1 - rows] != in) return y;
+    if (x == y || xv.rank < 1 || yv.rank < 1) return y;
+    sow_entry *weight = entry_of(c, name, "weight");
+    if (!is_linear(c, name, weight, xv.shape[xv.rank - 1], yv.shape[yv.rank - 1])) return y;
     sow_status status = add_site(c, name, weight, x, y);
     return status == SOW_OK ? y : sow_tape_fail(t, status);
 }
@@ -84,7 +92,8 @@ sow_status sow_lm_sites(sow_arena *arena, sow_lm *lm, sow_sites *out) {
     static const int64_t start[2] = {0, 1};
     const sow_tokens one = {&id, start, 1};
     bool gpt2 = lm->config.family == SOW_LM_GPT2;
-    collector c = {.arena = arena, .state = lm->state, .by_inputs = gpt2, .outermost = "", .out = out};
+    collector c = {
+        .arena = arena, .state = lm->state, .frozen = lm->frozen, .by_inputs = gpt2, .outermost = "", .out = out};
     if (gpt2 && !*lm->prefix) c.outermost = "transformer"; /* as GPT2LMHeadModel has it */
     sow_tape *t;
     *out = (sow_sites){0};

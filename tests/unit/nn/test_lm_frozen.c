@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/adapter.h"
 #include "sow/lm.h"
 #include "sow/safetensors.h"
 
@@ -130,6 +131,44 @@ static void its_linear_sites_are_tapped(void **state) {
     sow_lm_free(lm);
 }
 
+/* Sites and an adapter of them, on both kinds of models. */
+static void adapters_fit_frozen_models_too(void **state) {
+    static const char *const families[] = {"llama", "gpt2"};
+    static const int64_t start[2] = {0, 12};
+    const sow_tokens tokens = {ids, start, 1};
+    for (int f = 0; f < 2; f++) {
+        const char *folder = write_folder(families[f], SOW_F32);
+        float states[2][12 * 16];
+        for (int frozen = 0; frozen < 2; frozen++) {
+            sow_lm *lm;
+            sow_arena *arena;
+            sow_sites sites;
+            sow_adapter *a;
+            sow_tape *t;
+            OK((frozen ? sow_lm_open_frozen : sow_lm_open)(folder, &lm));
+            OK(sow_arena_new(&arena));
+            OK(sow_lm_sites(arena, lm, &sites));
+            assert_true(sites.count >= 8);
+            assert_int_equal(sites.at[0].weight == NULL, frozen);
+            OK(sow_adapter_make(SOW_START_LORA, &sites, 2, 4, 5, &a));
+            for (int64_t i = 0; i < a->count; i++) sow_fill(a->layers[i].b->value, 0.1);
+            OK(sow_tape_new(&t));
+            OK(sow_adapter_attach(a, t));
+            sow_var out = sow_lm_states(t, lm, &tokens);
+            OK(sow_tape_status(t));
+            memcpy(states[frozen], sow_value(out).data, sizeof(float) * (size_t)sow_count(sow_value(out)));
+            if (frozen) check_same(states[1], states[0], sow_count(sow_value(out)));
+            sow_adapter *other = NULL;
+            if (frozen)
+                FAILS(sow_adapter_make(SOW_START_PISSA, &sites, 2, 4, 5, &other), SOW_E_UNSUPPORTED, "quantised");
+            sow_tape_free(t);
+            sow_adapter_free(a);
+            sow_arena_free(arena);
+            sow_lm_free(lm);
+        }
+    }
+}
+
 static void a_matrix_of_a_wrong_shape_is_named(void **state) {
     const char *folder = write_folder("llama", SOW_F32);
     char path[1200];
@@ -191,6 +230,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_answers_alike_from_its_file),
         cmocka_unit_test(its_linear_sites_are_tapped),
+        cmocka_unit_test(adapters_fit_frozen_models_too),
         cmocka_unit_test(a_matrix_of_a_wrong_shape_is_named),
         cmocka_unit_test(smollm2_keeps_its_blocks_and_equals_the_oracle),
     };
