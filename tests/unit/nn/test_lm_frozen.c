@@ -149,7 +149,7 @@ static void adapters_fit_frozen_models_too(void **state) {
             OK(sow_arena_new(&arena));
             OK(sow_lm_sites(arena, lm, &sites));
             assert_true(sites.count >= 8);
-            assert_int_equal(sites.at[0].weight == NULL, frozen);
+            assert_int_equal(sites.at[0].weight == NULL, frozen && f == 0); /* GPT-2's [in, out] are copied */
             OK(sow_adapter_make(SOW_START_LORA, &sites, 2, 4, 5, &a));
             for (int64_t i = 0; i < a->count; i++) sow_fill(a->layers[i].b->value, 0.1);
             OK(sow_tape_new(&t));
@@ -159,7 +159,7 @@ static void adapters_fit_frozen_models_too(void **state) {
             memcpy(states[frozen], sow_value(out).data, sizeof(float) * (size_t)sow_count(sow_value(out)));
             if (frozen) check_same(states[1], states[0], sow_count(sow_value(out)));
             sow_adapter *other = NULL;
-            if (frozen)
+            if (frozen && f == 0)
                 FAILS(sow_adapter_make(SOW_START_PISSA, &sites, 2, 4, 5, &other), SOW_E_UNSUPPORTED, "quantised");
             sow_tape_free(t);
             sow_adapter_free(a);
