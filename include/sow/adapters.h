@@ -1,5 +1,5 @@
-/* Starts of low-rank adapters: from the first step of full fine-tuning (lora-sb), from those of
- * several clients (lora-fair). */
+/* Starts of low-rank adapters: from the directions of the data (eva), from the first step of full fine-tuning (lora-sb), from those
+ * of several clients (lora-fair). */
 #ifndef SOW_ADAPTERS_H
 #define SOW_ADAPTERS_H
 
@@ -10,6 +10,109 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- EVA: Paischer et al. 2024, arXiv 2410.07170 ---- */
+
+/* A total of ranks shared out: the `budget` largest of all layers' scores, each a rank of its layer. scores[i]: [counts[i]], falling.
+ * Ties: the earlier layer first, then the earlier component (PEFT leaves them to chance). Scores that are not above 0 get nothing,
+ * so the sum is the budget or the number of positive scores. ranks: [layers]. Cost: n log n for n scores. SOW_E_MEMORY. */
+sow_status sow_rank_distribute(const double *const *scores, const int64_t *counts, int64_t layers, int64_t budget,
+                               int64_t *ranks);
+
+typedef enum sow_eva_solver {
+    SOW_EVA_IPCA, /* incremental, batch by batch, as PEFT does it: until components stop turning */
+    SOW_EVA_GRAM, /* exact second moments, looked at after 4, 8, 16 .. batches: until subspaces stop moving */
+} sow_eva_solver;
+typedef enum sow_eva_metric {
+    SOW_EVA_RATIO, /* share of the layer's variance: PEFT */
+    SOW_EVA_RAW,   /* variance itself */
+    SOW_EVA_SUM,   /* share among the kept components */
+    SOW_EVA_MAX,   /* relative to the layer's largest */
+} sow_eva_metric;
+
+typedef struct sow_eva_config {
+    int64_t rank;         /* r: the budget is r a layer */
+    double rho;           /* a layer's rank may grow to round(r rho), half to even; 1: all have r */
+    double tau;           /* ipca: signed cosine from which a component counts as settled */
+    double capture;       /* gram: share of the variance of the leading r components that those of the look before must hold */
+    double alpha;         /* lora_alpha */
+    bool own_alpha;       /* each layer's scale is alpha / its rank; else alpha / r everywhere */
+    bool whiten;          /* rows of A divided by the root of their singular value */
+    bool exact;           /* ipca: full decompositions */
+    sow_eva_solver solver;
+    sow_eva_metric metric;
+    int64_t min_batches, max_batches;
+    uint64_t seed;
+} sow_eva_config;
+/* 16, 2, .99, .95, 1, ratio, ipca, 1 to 200 batches. */
+sow_eva_config sow_eva_defaults(void);
+
+/* Where inputs come from. Batch `number` (from 0, may wrap around): begins a forward pass on the tape, taps and all, that need not go
+ * beyond the site `last`. keep: one byte a row of the sites' inputs, 0 leaves it out; NULL: all rows count. It is set before
+ * the first site is reached. */
+typedef struct sow_eva_source {
+    sow_status (*forward)(void *user, sow_tape *tape, int64_t number, const sow_site *last, const uint8_t **keep);
+    int64_t batches; /* after which data repeats; gram stops there; 0: never */
+    void *user;
+} sow_eva_source;
+
+/* What became of one layer. */
+typedef struct sow_eva_layer {
+    const char *module;
+    int64_t in, out, hook;  /* hook: index of the layer whose components it shares, or its own */
+    int64_t rank, count;    /* count: components that were followed */
+    double *ratio;          /* [count]: explained variance ratios */
+    double *singular;       /* [count] */
+    int64_t rows, batches;  /* rows seen; batches taken */
+    bool converged;
+} sow_eva_layer;
+/* After a batch (ipca) or a look (gram): hooks that have settled. */
+typedef struct sow_eva_progress {
+    int64_t batches, settled;
+    double least; /* gram: the smallest captured share; ipca: NAN */
+} sow_eva_progress;
+typedef struct sow_eva_report {
+    sow_eva_layer *layers;
+    int64_t count, hooks, budget, batches;
+    bool converged;
+    sow_eva_progress *progress;
+    int64_t progress_count;
+} sow_eva_report;
+
+/* The start: rows of A are the leading principal components of what enters each layer, B = 0; a total of r a layer goes to the
+ * components that explain most, whatever layer they belong to. Sites with one input share components; the first holds most of them.
+ * Components whose singular value is below 1e-6 of the first are rounding and get no rank; layers of rank 0 get no entry.
+ * The adapter is bound to the sites; its targets are NULL. The report lies in the arena.
+ * Errors: SOW_E_RANGE (batches that have fewer rows than a layer has components; the message says how many), SOW_E_NUMBER,
+ * SOW_E_MEMORY, SOW_E_INTERRUPTED, those of the source. Not converged within max_batches is no error: the report says so.
+ * Cost: a forward pass a batch, and sow_ipca_add or sow_gram_add a hook. */
+sow_status sow_eva(const sow_eva_config *config, const sow_sites *sites, const sow_eva_source *source,
+                   sow_arena *arena, sow_adapter **out, sow_eva_report *report);
+/* The ranks that another rho would have given, from the same statistics; SOW_E_RANGE where more components would be needed
+ * than were followed. ranks: [report->count]. */
+sow_status sow_eva_ranks_for(const sow_eva_config *config, const sow_eva_report *report, double rho, int64_t *ranks);
+
+/* Texts through a language model. Rows that count: with a label mask those of tokens that are answers (whose own label counts), else
+ * all. Batches of `batch` sequences in the texts' order of `seed`. Bytes of `keep` are the source's own. */
+typedef struct sow_eva_texts {
+    sow_lm *lm;
+    sow_text_batches *batches;
+    bool label_mask;
+    uint8_t *keep;
+    int64_t keep_room;
+    sow_arena *arena;
+} sow_eva_texts;
+sow_status sow_eva_texts_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
+                                 const uint8_t **keep);
+/* Images or tables through a network. */
+typedef struct sow_eva_images {
+    sow_model *model;
+    sow_batches *batches;
+} sow_eva_images;
+sow_status sow_eva_images_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
+                                  const uint8_t **keep);
+
+extern const sow_method sow_method_eva;
 
 /* ---- LoRA-SB: Ponkshe et al. 2024, arXiv 2411.19557 ---- */
 
@@ -53,13 +156,13 @@ typedef sow_status (*sow_gradient_source)(void *user);
  * Gradients of `state` (that of the sites) are taken over while it runs; afterwards all its entries are frozen and without
  * gradients. energy: [sites], in the arena; NULL: not wanted.
  * Errors: SOW_E_UNSUPPORTED (quantised weights), SOW_E_NUMBER (a gradient is not finite), SOW_E_MEMORY, SOW_E_INTERRUPTED.
- * Cost: forward and backward passes of the samples for each group; 4 out in min + 22 min^3 FLOP a layer, or 2 out in (rank + 10)
+ * Cost: forward and backward passes of the samples for each group; 2 out in min + 9 min^3 FLOP a layer, or 2 out in (rank + 10)
  * 22 with a sketch; memory: an F32 sum a layer of a group. */
 sow_status sow_lora_sb(const sow_lora_sb_config *config, sow_state *state, const sow_sites *sites,
                        sow_gradient_source source, void *user, sow_arena *arena, sow_adapter **out,
                        sow_lora_sb_energy *energy);
 
-/* Sources of gradients. Each batch's mean loss counts by its share of the samples. */
+/* Sources of gradients of the mean loss over all counted tokens, or examples, of the samples: batches only save memory. */
 typedef struct sow_lm_gradients {
     sow_lm *lm;
     const sow_texts *texts; /* all of them are used, in their order */

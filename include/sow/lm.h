@@ -56,6 +56,7 @@ typedef struct sow_lm {
     const char *prefix;              /* of all names: "transformer.", "bert." or "" */
     sow_tensor rotary, local_rotary; /* grown as longer sequences come */
     bool recompute;                  /* layer by layer in backward: a third more time for a fraction of the memory */
+    int64_t layer_limit;             /* passes end behind so many layers, for those who only watch the first; 0: all */
     int32_t *position;               /* room for the positions of a batch */
     int64_t position_room;
     sow_arena *arena;

@@ -148,7 +148,8 @@ sow_var lm_residual(sow_tape *t, sow_var x, sow_var y) {
 }
 
 sow_var lm_layers(sow_tape *t, sow_lm *lm, const char *level, lm_layer layer, sow_var x, const sow_tokens *tokens) {
-    for (int64_t i = 0; i < lm->config.layers && x; i++) {
+    int64_t layers = lm->layer_limit > 0 && lm->layer_limit < lm->config.layers ? lm->layer_limit : lm->config.layers;
+    for (int64_t i = 0; i < layers && x; i++) {
         sow_var in = x;
         if (lm->recompute) sow_recompute_begin(t);
         sow_enter(t, "%s.%lld", level, (long long)i);
