@@ -55,12 +55,14 @@ extern const sow_study sow_study_mycorrhiza;
 extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
+extern const sow_study sow_study_sgd_sai;
 
 const sow_study *const cli_studies[] = {
     &sow_study_mycorrhiza,
     &sow_study_lottery_ticket,
     &sow_study_matrix_gd,
     &sow_study_subgm,
+    &sow_study_sgd_sai,
     &sow_study_ppp,
     NULL,
 };

@@ -5,6 +5,7 @@
 #include "optim/options.h"
 #include "sow/file.h"
 #include "sow/json.h"
+#include "sow/log.h"
 #include "starts/steps/sgd_sai.h"
 
 enum { LAST_LOSSES = 10 };
@@ -138,32 +139,41 @@ static sow_status prepare(simulation *s) {
     return count_state(s);
 }
 
-static sow_status report(simulation *s) {
+static sow_status add(json_t *result, const char *key, json_t *value) {
+    return json_object_set_new(result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+static sow_status report_model(const simulation *s) {
     sow_call *call = s->subject.call;
+    json_t *r = call->result;
+    SOW_TRY(add(r, "model", json_string(s->subject.model_name)));
+    SOW_TRY(add(r, "data", json_string(s->subject.data_name)));
+    SOW_TRY(add(r, "optimizer", json_string(sow_text(call, "optimizer"))));
+    SOW_TRY(add(r, "lr", json_real(s->training.optimizer.rate)));
+    SOW_TRY(add(r, "parameters", json_integer(sow_state_parameters(s->subject.state))));
+    SOW_TRY(add(r, "state_bytes", json_integer(s->state_bytes)));
+    if (s->scales.count == 0) return SOW_OK;
+    sow_sai_summary sum = sow_sai_summarise(&s->scales);
+    SOW_TRY(add(r, "largest_g", json_real(s->scales.largest)));
+    SOW_TRY(add(r, "least_ratio_to_sqrt_n", json_real(sum.least)));
+    SOW_TRY(add(r, "most_ratio_to_sqrt_n", json_real(sum.most)));
+    return add(r, "identity_error", json_real(identity_error(&s->scales)));
+}
+
+static sow_status report_training(const simulation *s) {
+    json_t *r = s->subject.call->result;
     const sow_evaluation *e = &s->training.curve[s->training.evaluations - 1];
     int64_t losses = s->batches < LAST_LOSSES ? s->batches : LAST_LOSSES;
     double last = 0;
     for (int64_t i = 0; i < losses; i++) last += s->last[i] / (double)losses;
-    json_t *r = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "model", s->subject.model_name, "data",
-                          s->subject.data_name, "optimizer", sow_text(call, "optimizer"), "parameters",
-                          (json_int_t)sow_state_parameters(s->subject.state), "state_bytes", (json_int_t)s->state_bytes,
-                          "first_train_loss", s->first, "last_train_loss", last, "share_of_first_loss",
-                          last / s->first);
-    if (!r) return sow_fail(SOW_E_NUMBER, "simulate: the training loss is not finite");
-    if (isfinite(e->validation_loss)) json_object_set_new(r, "val_loss", json_real(e->validation_loss));
-    if (isfinite(e->validation_accuracy)) json_object_set_new(r, "val_accuracy", json_real(e->validation_accuracy));
-    if (s->scales.count > 0) {
-        sow_sai_summary sum = sow_sai_summarise(&s->scales);
-        json_object_set_new(r, "largest_g", json_real(s->scales.largest));
-        json_object_set_new(r, "least_ratio_to_sqrt_n", json_real(sum.least));
-        json_object_set_new(r, "most_ratio_to_sqrt_n", json_real(sum.most));
-        json_object_set_new(r, "identity_error", json_real(identity_error(&s->scales)));
-    }
-    json_object_update(call->result, r);
-    json_decref(r);
-    return SOW_OK;
+    SOW_TRY(add(r, "first_train_loss", json_real(s->first)));
+    SOW_TRY(add(r, "last_train_loss", json_real(last)));
+    SOW_TRY(add(r, "share_of_first_loss", json_real(last / s->first)));
+    if (isfinite(e->validation_loss)) SOW_TRY(add(r, "val_loss", json_real(e->validation_loss)));
+    return isfinite(e->validation_accuracy) ? add(r, "val_accuracy", json_real(e->validation_accuracy)) : SOW_OK;
 }
 
+/* A training that diverges has a result too, without losses: searches of rates go on. */
 static sow_status run(simulation *s) {
     sow_call *call = s->subject.call;
     SOW_TRY(prepare(s));
@@ -173,8 +183,13 @@ static sow_status run(simulation *s) {
                      .has_validation = s->subject.has_validation,
                      .identity = "",
                      .user = s};
-    SOW_TRY(sow_train_task(call->arena, &s->training, &task));
-    return report(s);
+    SOW_TRY(report_model(s));
+    sow_status status = sow_train_task(call->arena, &s->training, &task);
+    SOW_TRY(add(call->result, "diverged", json_boolean(status == SOW_E_NUMBER)));
+    if (status == SOW_E_NUMBER) sow_warn("%s", sow_message());
+    if (status == SOW_E_NUMBER) return SOW_OK;
+    SOW_TRY(status);
+    return report_training(s);
 }
 
 sow_status sai_simulate(sow_call *call) {
