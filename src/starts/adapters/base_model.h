@@ -1,0 +1,42 @@
+/* What adapters' starts share on the command line: a language model, its linear layers, and texts for it. */
+#ifndef SOW_STARTS_ADAPTERS_BASE_MODEL_H
+#define SOW_STARTS_ADAPTERS_BASE_MODEL_H
+
+#include "sow/adapter.h"
+#include "sow/method.h"
+#include "sow/texts.h"
+
+/* Options of the texts; --model, --data and --targets are the action's own. */
+#define BASE_TEXT_OPTIONS                                                                                              \
+    SOW_OPTION_INT("length", "512", 2, 1 << 20, "tokens of a sequence at most"),                                       \
+        SOW_OPTION_TEXT("prompt-field", NULL, "JSON lines, TSV: field of the prompt; default: those that are known"),  \
+        SOW_OPTION_TEXT("completion-field", NULL, "field of what is to be answered"),                                  \
+        SOW_OPTION_CHOICE("loss-on", "completion", "completion|all", "tokens that count"),                             \
+        SOW_OPTION_TEXT("chat-template", NULL,                                                                         \
+                        "how chats and questions are written: chatml, llama3, gemma, zephyr, smollm2, none; default: " \
+                        "the model's")
+
+typedef struct base_model {
+    sow_lm *lm;
+    sow_tokenizer *tokenizer;
+    sow_texts *texts;     /* all of --data */
+    sow_sites all, sites; /* every linear layer; those of --targets */
+    const char *folder;   /* as PEFT's base_model_name_or_path: the Hugging Face folder as typed, NULL for GGUF */
+    sow_input inputs[2];  /* model and data, for the passport */
+    sow_arena *arena;
+} base_model;
+
+/* Opens --model, --data by the options above, and chooses --targets. base_model_close also after a failure. */
+sow_status base_model_open(sow_call *call, base_model *out);
+void base_model_close(base_model *base);
+
+/* The last components of the sites' paths where these stand for exactly these sites ("q_proj,v_proj"), as
+ * sow_adapter.targets; NULL: they do not. */
+const char *base_targets(sow_arena *arena, const sow_sites *all, const sow_sites *sites);
+
+/* Seconds that a forward and a backward pass over so many tokens will take, by the machine's matrix products of this moment. */
+double base_seconds(const base_model *base, int64_t tokens);
+/* Bytes of the weights and of the states kept for backward of a batch of so many tokens. */
+int64_t base_bytes(const base_model *base, int64_t tokens);
+
+#endif

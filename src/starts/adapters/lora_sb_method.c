@@ -1,0 +1,286 @@
+/* LoRA-SB as a command: for language models on texts, and for networks on images. */
+#include <math.h>
+#include <string.h>
+
+#include "sow/file.h"
+#include "sow/json.h"
+#include "sow/log.h"
+#include "sow/safetensors.h"
+#include "starts/adapters/base_model.h"
+#include "starts/adapters/lora_sb.h"
+
+enum { TRAINING_BATCH = 32 };            /* of the schedule that the warm-up is a share of */
+static const double warmup_share = 0.02; /* of its steps, one epoch */
+
+static const sow_option options[] = {
+    SOW_OPTION_TEXT("model", NULL, "base model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
+    SOW_OPTION_TEXT("arch", NULL, "instead of --model: network on images, like mlp:784-512-512-10; needs --start"),
+    SOW_OPTION_PATH("start", NULL, "--arch: its trained weights, safetensors"),
+    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
+     "what it will be tuned on: JSON lines, TSV or plain text; with --arch a data set of images", SOW_OPTION_REQUIRED},
+    SOW_OPTION_INT("rank", "32", 1, 1 << 16, "of every layer's core"),
+    {"lr", 0, SOW_TYPE_REAL, "1e-4", 1e-12, 1e6, NULL, NULL, "learning rate that the tuning will have", 0},
+    {"warmup-steps", 0, SOW_TYPE_INT, NULL, 1, 1e9, NULL, "steps",
+     "of the tuning's warm-up: the first step's rate is lr / warm-up steps; default: 2 % of an epoch in batches of 32",
+     0},
+    SOW_OPTION_CHOICE("first-step", "adam", "adam|sgd", "the tuning's optimiser: the sign of the gradient, or itself"),
+    {"samples", 0, SOW_TYPE_INT, "50", 1, 1e9, NULL, "samples", "drawn from the data for the gradient", 0},
+    SOW_OPTION_CHOICE("svd", "exact", "exact|sketch",
+                      "full decompositions, with the whole energy curve; or leading triples, faster for wide layers"),
+    SOW_OPTION_TEXT("targets", "all", "layers by the ends of their names, like q_proj,v_proj"),
+    {"batch", 0, SOW_TYPE_INT, "4", 1, 1e6, NULL, "samples", "at once: memory and time; moves only the last bits", 0},
+    BASE_TEXT_OPTIONS,
+    {"memory", 0, SOW_TYPE_REAL, NULL, 1e-3, 1e6, NULL, "GB",
+     "that sums of gradients may take: layers go in several passes over the samples; default: no bound",
+     SOW_OPTION_NO_PASSPORT},
+    {"recompute", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
+     "forward states are computed twice: a third more time, a fraction of the memory", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_SEED,
+    SOW_OPTION_OUTPUT("adapter folder, as PEFT reads it"),
+    SOW_OPTION_FORCE,
+    {0},
+};
+
+typedef struct job {
+    sow_call *call;
+    sow_lora_sb_config config;
+    base_model base;
+    sow_model *model; /* of --arch */
+    sow_data *data;
+    sow_sites sites;
+    sow_input inputs[2];
+    int input_count;
+    lora_sb_made made;
+    sow_adapter *adapter;
+} job;
+
+/* ---- settings ---- */
+
+static sow_status check_options(const sow_call *call) {
+    static const char *const of_texts[] = {"length",  "prompt-field",  "completion-field",
+                                           "loss-on", "chat-template", "recompute"};
+    bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
+    if (lm == net)
+        return sow_fail(SOW_E_ARGUMENT, lm ? "--model and --arch exclude each other"
+                                           : "missing --model, a language model, or --arch, a network on images");
+    if (net != (sow_text(call, "start") != NULL))
+        return sow_fail(SOW_E_ARGUMENT,
+                        net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
+    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++)
+        if (sow_given(call, of_texts[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_texts[i]);
+    return sow_check_output(call, sow_text(call, "out"));
+}
+
+/* Adam's first step has the rate of the warm-up's first step: lr / warm-up steps. */
+static sow_status settle_rate(job *j, int64_t samples) {
+    sow_call *call = j->call;
+    double steps = ceil((double)samples / TRAINING_BATCH);
+    long long warmup = llround(warmup_share * steps);
+    const char *text = sow_arena_format(call->arena, "%lld", warmup < 1 ? 1 : warmup);
+    if (!text) return SOW_E_MEMORY;
+    sow_resolve(call, "warmup-steps", text);
+    j->made.all_samples = samples;
+    j->made.warmup = sow_int(call, "warmup-steps");
+    j->made.rate = sow_real(call, "lr");
+    j->made.eta = j->made.rate / (double)j->made.warmup;
+    sow_note("the first step's rate is %.4g: learning rate %g / %lld warm-up step%s%s", j->made.eta, j->made.rate,
+             (long long)j->made.warmup, j->made.warmup == 1 ? "" : "s",
+             sow_given(call, "warmup-steps") ? "" : " (2 % of an epoch in batches of 32)");
+    return SOW_OK;
+}
+
+static void settle_config(job *j) {
+    const sow_call *call = j->call;
+    j->config = (sow_lora_sb_config){
+        .rank = sow_int(call, "rank"),
+        .eta = j->made.eta,
+        .first_step = !strcmp(sow_text(call, "first-step"), "sgd") ? SOW_FIRST_STEP_SGD : SOW_FIRST_STEP_ADAM,
+        .sketch = !strcmp(sow_text(call, "svd"), "sketch"),
+        .seed = (uint64_t)sow_int(call, "seed"),
+        .memory = sow_text(call, "memory") ? (int64_t)(1e9 * sow_real(call, "memory")) : 0,
+    };
+    j->made.rank = j->config.rank;
+}
+
+static sow_status start(job *j, sow_state *state, const sow_sites *sites, sow_gradient_source source, void *user) {
+    sow_lora_sb_energy *energy;
+    SOW_TRY(SOW_NEW(j->call->arena, energy, sites->count));
+    j->made.energy = energy;
+    SOW_TRY(sow_lora_sb(&j->config, state, sites, source, user, j->call->arena, &j->adapter, energy));
+    j->made.adapter = j->adapter;
+    int64_t untouched = 0;
+    for (int64_t i = 0; i < sites->count; i++) untouched += energy[i].total <= 0;
+    if (untouched > 0)
+        sow_warn("%lld of %lld layers got no gradient from the samples: their directions mean nothing",
+                 (long long)untouched, (long long)sites->count);
+    return SOW_OK;
+}
+
+/* ---- language models ---- */
+
+/* Before long work: how much memory and time. */
+static void announce(const job *j, const sow_texts *texts) {
+    int64_t sums = 0, largest = 0, tokens = texts->start[texts->count];
+    for (int64_t i = 0; i < j->sites.count; i++) {
+        int64_t bytes = (int64_t)sow_bytes(j->sites.at[i].weight->value);
+        sums += bytes;
+        if (bytes > largest) largest = bytes;
+    }
+    double passes = 1;
+    if (j->config.memory > 0 && sums > j->config.memory) {
+        passes = ceil((double)sums / (double)j->config.memory);
+        sums = largest > j->config.memory ? largest : j->config.memory;
+    }
+    int64_t batch = tokens * (sow_int(j->call, "batch") < texts->count ? sow_int(j->call, "batch") : texts->count) /
+                    texts->count;
+    sow_note("gradients of %lld layers from %lld samples (%lld tokens)%s: about %.2g GB and %.2g s, and decompositions",
+             (long long)j->sites.count, (long long)texts->count, (long long)tokens,
+             passes > 1 ? ", in several passes" : "", 1e-9 * (double)(sums + base_bytes(&j->base, batch)),
+             passes * base_seconds(&j->base, tokens));
+}
+
+static sow_status start_on(job *j, sow_texts *texts) {
+    sow_lm_gradients gradients = {.lm = j->base.lm, .texts = texts, .batch = sow_int(j->call, "batch")};
+    if (gradients.batch > texts->count) gradients.batch = texts->count;
+    j->made.samples = texts->count;
+    j->made.tokens = texts->start[texts->count];
+    announce(j, texts);
+    SOW_TRY(start(j, j->base.lm->state, &j->sites, sow_lm_gradient_source, &gradients));
+    j->made.loss = gradients.loss;
+    j->adapter->base = j->base.folder;
+    j->adapter->task = "CAUSAL_LM";
+    j->adapter->targets = base_targets(j->call->arena, &j->base.all, &j->sites);
+    return SOW_OK;
+}
+
+static sow_status start_lm(job *j) {
+    int64_t samples = sow_int(j->call, "samples");
+    sow_texts *kept, *drawn;
+    SOW_TRY(base_model_open(j->call, &j->base));
+    if (j->base.lm->config.family == SOW_LM_BERT)
+        return sow_fail(SOW_E_UNSUPPORTED, "%s: an encoder has no loss of next tokens to take gradients of",
+                        sow_text(j->call, "model"));
+    j->base.lm->recompute = sow_flag(j->call, "recompute");
+    j->sites = j->base.sites;
+    j->made.base = j->base.inputs[0].name;
+    j->made.data = j->base.inputs[1].name;
+    memcpy(j->inputs, j->base.inputs, sizeof j->inputs);
+    j->input_count = 2;
+    SOW_TRY(settle_rate(j, j->base.texts->count));
+    settle_config(j);
+    if (samples >= j->base.texts->count) return start_on(j, j->base.texts);
+    SOW_TRY(sow_texts_split(j->base.texts, samples, j->config.seed, &kept, &drawn));
+    sow_texts_free(kept);
+    sow_status status = start_on(j, drawn);
+    sow_texts_free(drawn);
+    return status;
+}
+
+/* ---- networks on images ---- */
+
+static sow_status open_network(job *j) {
+    sow_call *call = j->call;
+    sow_state *weights;
+    SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
+    SOW_TRY(sow_model_new(sow_text(call, "arch"), &j->data->geometry, &j->model));
+    SOW_TRY(sow_load_state(sow_text(call, "start"), &weights));
+    sow_status status = sow_state_assign(j->model->state, weights);
+    sow_state_free(weights);
+    if (status != SOW_OK) return sow_fail_in(status, "%s", sow_text(call, "start"));
+    sow_sites all;
+    SOW_TRY(sow_model_sites(call->arena, j->model, &all));
+    SOW_TRY(sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &j->sites));
+    j->inputs[0] = (sow_input){.option = "data", .name = j->data->name};
+    memcpy(j->inputs[0].sha256, j->data->sha256, sizeof j->data->sha256);
+    j->input_count = 1;
+    return SOW_OK;
+}
+
+/* So many of the training examples, in their order. */
+static sow_status draw_examples(job *j, sow_part *out) {
+    const sow_part *all = &j->data->train;
+    int64_t want = sow_int(j->call, "samples"), left = all->count;
+    sow_rng rng;
+    *out = *all;
+    if (want >= all->count) return SOW_OK;
+    SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, j->config.seed));
+    sow_rng_at(&rng, "lora-sb", "samples");
+    SOW_TRY(SOW_NEW(j->call->arena, out->index, want));
+    out->count = 0;
+    for (int64_t i = 0; out->count < want; i++, left--) /* Knuth's selection sampling */
+        if (sow_rng_below(&rng, (uint64_t)left) < (uint64_t)(want - out->count))
+            out->index[out->count++] = all->index[i];
+    return SOW_OK;
+}
+
+static sow_status start_network(job *j) {
+    sow_part part;
+    SOW_TRY(open_network(j));
+    SOW_TRY(settle_rate(j, j->data->train.count));
+    settle_config(j);
+    SOW_TRY(draw_examples(j, &part));
+    sow_model_gradients gradients = {
+        .model = j->model, .data = j->data, .part = &part, .batch = sow_int(j->call, "batch")};
+    j->made.base = sow_text(j->call, "arch");
+    j->made.data = j->data->name;
+    j->made.samples = part.count;
+    SOW_TRY(start(j, j->model->state, &j->sites, sow_model_gradient_source, &gradients));
+    j->made.loss = gradients.loss;
+    return SOW_OK;
+}
+
+/* ---- the folder ---- */
+
+static sow_status write_folder(job *j) {
+    sow_call *call = j->call;
+    const char *folder = sow_text(call, "out"), *passport, *card = lora_sb_card(call, &j->made);
+    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "lora_sb.safetensors",
+                                        "README.md"};
+    if (!card) return SOW_E_MEMORY;
+    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->inputs, j->input_count, &passport));
+    SOW_TRY(sow_make_folder(folder));
+    SOW_TRY(lora_sb_report(call, &j->made));
+    SOW_TRY(lora_sb_plots(call, &j->made));
+    SOW_TRY(sow_adapter_write(j->adapter, folder, passport, card));
+    for (int i = 0; i < 4; i++) {
+        char *path = sow_path_join(call->arena, folder, files[i]);
+        if (!path) return SOW_E_MEMORY;
+        SOW_TRY(sow_wrote(call, path));
+    }
+    const char *what = sow_text(call, "model") ? "model" : "arch";
+    char rate[SOW_REAL_TEXT];
+    char *next = sow_arena_format(
+        call->arena, "sow train --%s %s --data %s --adapter %s --lr %s --schedule warmup:%lld+cosine -o tuned/", what,
+        sow_text(call, what), sow_text(call, "data"), folder, sow_real_text(j->made.rate, rate),
+        (long long)j->made.warmup);
+    if (!next || json_object_set_new(call->result, "next", json_string(next)))
+        return sow_fail(SOW_E_MEMORY, "out of memory");
+    return SOW_OK;
+}
+
+static sow_status run(sow_call *call) {
+    job j = {.call = call};
+    SOW_TRY(check_options(call));
+    sow_status status = sow_text(call, "model") ? start_lm(&j) : start_network(&j);
+    if (status == SOW_OK) status = write_folder(&j);
+    sow_adapter_free(j.adapter);
+    base_model_close(&j.base);
+    sow_model_free(j.model);
+    sow_data_free(j.data);
+    return status;
+}
+
+static const sow_action actions[] = {
+    {"make", "write an adapter folder whose cores begin at the first step of full fine-tuning", options, run,
+     "sow lora-sb --model smollm2 --data train.jsonl --rank 32 --lr 1e-4 -o adapter/", SOW_ACTION_COMPUTES},
+    {0},
+};
+
+const sow_method sow_method_lora_sb = {
+    .name = "lora-sb",
+    .family = "adapters",
+    .summary = "tune r x r numbers a layer, inside the subspace of full fine-tuning's first step",
+    .paper = "Ponkshe et al. 2024, arXiv 2411.19557",
+    .actions = actions,
+    .study = "lora-sb",
+};
