@@ -53,6 +53,7 @@ typedef struct sow_lm {
     sow_lm_config config;
     sow_state *state;                /* names and orientation of the file; tied heads once */
     struct lm_frozen *frozen;        /* matrices that stay in their file (sow_lm_open_frozen); NULL: all are in the state */
+    struct sow_lm_cache *cache;      /* while sow_lm_extend runs (sow/generate.h) */
     const char *prefix;              /* of all names: "transformer.", "bert." or "" */
     sow_tensor rotary, local_rotary; /* grown as longer sequences come */
     bool recompute;                  /* layer by layer in backward: a third more time for a fraction of the memory */

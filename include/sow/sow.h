@@ -12,6 +12,7 @@
 #include "sow/fetch.h"
 #include "sow/file.h"
 #include "sow/forest.h"
+#include "sow/generate.h"
 #include "sow/genotype.h"
 #include "sow/gguf.h"
 #include "sow/groups.h"

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "autograd/op.h"
+#include "nn/lm/cache.h"
 #include "nn/lm/lm.h"
 
 const lm_family *lm_family_of(const sow_lm *lm) {
@@ -113,7 +114,7 @@ sow_var lm_embed(sow_tape *t, sow_lm *lm, const char *name, const sow_tokens *to
 }
 
 const int32_t *lm_positions(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
-    int64_t count = tokens->start[tokens->sequences];
+    int64_t count = tokens->start[tokens->sequences], before = lm->cache ? lm->cache->length : 0;
     if (count > lm->position_room) {
         if (SOW_NEW_RAW(lm->arena, lm->position, count) != SOW_OK) {
             sow_tape_fail(t, SOW_E_MEMORY);
@@ -123,20 +124,22 @@ const int32_t *lm_positions(sow_tape *t, sow_lm *lm, const sow_tokens *tokens) {
     }
     for (int64_t s = 0; s < tokens->sequences; s++)
         for (int64_t i = tokens->start[s]; i < tokens->start[s + 1]; i++)
-            lm->position[i] = (int32_t)(i - tokens->start[s]);
+            lm->position[i] = (int32_t)(before + i - tokens->start[s]);
     return lm->position;
 }
 
 sow_var lm_attend(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_var q, sow_var k, sow_var v,
                   const sow_tensor *rotary, bool causal, int64_t window) {
     const sow_lm_config *c = &lm->config;
+    double scale = c->query_scalar > 0 ? 1 / sqrt(c->query_scalar) : 0;
+    if (lm->cache) return lm_attend_cached(t, lm->cache, q, k, v, rotary ? *rotary : (sow_tensor){0}, scale, window);
     sow_attention a = {.heads = c->heads,
                        .kv_heads = c->kv_heads,
+                       .scale = scale,
                        .causal = causal,
                        .window = window,
                        .start = tokens->start,
                        .sequences = tokens->sequences};
-    if (c->query_scalar > 0) a.scale = 1 / sqrt(c->query_scalar);
     if (rotary) a.rotary = *rotary;
     return sow_attend(t, q, k, v, &a);
 }
@@ -151,6 +154,7 @@ sow_var lm_layers(sow_tape *t, sow_lm *lm, const char *level, lm_layer layer, so
     int64_t layers = lm->layer_limit > 0 && lm->layer_limit < lm->config.layers ? lm->layer_limit : lm->config.layers;
     for (int64_t i = 0; i < layers && x; i++) {
         sow_var in = x;
+        if (lm->cache) lm->cache->layer = i;
         if (lm->recompute) sow_recompute_begin(t);
         sow_enter(t, "%s.%lld", level, (long long)i);
         x = sow_tap(t, "", in, layer(t, lm, i, in, tokens));
@@ -183,6 +187,7 @@ static sow_status check_tokens(sow_lm *lm, const sow_tokens *tokens) {
         int64_t n = tokens->start[s + 1] - tokens->start[s];
         if (n > longest) longest = n;
     }
+    if (lm->cache) longest += lm->cache->length;
     if (longest > lm->config.positions)
         return sow_fail(SOW_E_RANGE, "a sequence has %lld tokens, the model takes %lld", (long long)longest,
                         (long long)lm->config.positions);
