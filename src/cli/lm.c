@@ -1,4 +1,4 @@
-/* sow lm: what a language model makes of texts: token ids, likelihoods, sentence vectors. */
+/* sow lm: what a language model makes of texts. Here: token ids, sentence vectors, the table of actions. */
 #include <string.h>
 
 #include "cli/lm.h"
@@ -186,6 +186,8 @@ static const sow_option embed_options[] = {
 static const sow_action actions[] = {
     {"score", "mean loss and perplexity of texts, or the next token's likelihoods", cli_lm_score_options, cli_lm_score,
      "sow lm score --model smollm2 --data text.txt", 0},
+    {"generate", "continue a prompt, or answer a chat", cli_lm_generate_options, cli_lm_generate,
+     "sow lm generate --model smollm2 --chat --prompt 'What is the capital of France?'", SOW_ACTION_COMPUTES},
     {"tokenize", "token ids of texts, and back", tokenize_options, run_tokenize,
      "sow lm tokenize --model smollm2 --data lines.txt", 0},
     {"embed", "sentence vectors: means of the states", embed_options, run_embed,
@@ -196,6 +198,6 @@ static const sow_action actions[] = {
 const sow_method sow_verb_lm = {
     .name = "lm",
     .family = "commands",
-    .summary = "tokenize, score and embed texts with a language model",
+    .summary = "continue, score, tokenize and embed texts with a language model",
     .actions = actions,
 };

@@ -3,6 +3,7 @@
 #define SOW_CLI_LM_H
 
 #include "cli/cli.h"
+#include "sow/adapter.h"
 #include "sow/lm.h"
 
 /* ---- texts (lm_texts.c); "-" is standard input ---- */
@@ -28,8 +29,10 @@ typedef struct cli_lm {
     sow_lm *lm;
     sow_tokenizer *tokenizer;
     sow_tape *tape;
+    sow_adapter *adapter; /* NULL: none */
 } cli_lm;
-/* --model with its tokenizer and a tape; cli_lm_close also after a failure. */
+/* --model, its matrices left in their file, with its tokenizer, a tape, and --adapter on it where the action has that option
+ * and it was given; cli_lm_close also after a failure. */
 sow_status cli_lm_open(sow_call *call, cli_lm *out);
 void cli_lm_close(cli_lm *model);
 
@@ -41,6 +44,7 @@ void cli_lm_close(cli_lm *model);
             "a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists", SOW_OPTION_REQUIRED \
     }
 #define CLI_LM_TOKENIZER SOW_OPTION_PATH("tokenizer", NULL, "a tokenizer.json in place of the model's own")
+#define CLI_LM_ADAPTER SOW_OPTION_PATH("adapter", NULL, "a PEFT folder that is put on the model")
 #define CLI_LM_INVALID \
     SOW_OPTION_CHOICE("invalid", "error", "error|replace", "what to do with bytes that are not UTF-8")
 
@@ -48,5 +52,7 @@ void cli_lm_close(cli_lm *model);
 
 extern const sow_option cli_lm_score_options[];
 sow_status cli_lm_score(sow_call *call);
+extern const sow_option cli_lm_generate_options[];
+sow_status cli_lm_generate(sow_call *call);
 
 #endif

@@ -156,6 +156,7 @@ const sow_option cli_lm_score_options[] = {
     SOW_OPTION_INT("top", "10", 1, 100000, "how many of them"),
     SOW_OPTION_FLAG("per-line", "each line is a text of its own, with its loss"),
     SOW_OPTION_INT("context", "0", 0, 1 << 24, "tokens of a window; 0: 1,024 or what the model takes"),
+    CLI_LM_ADAPTER,
     CLI_LM_TOKENIZER,
     CLI_LM_INVALID,
     {0},

@@ -75,18 +75,36 @@ unsigned cli_encode_flags(const sow_call *call) {
     return SOW_ENCODE_SPECIAL | (strcmp(sow_text(call, "invalid"), "replace") ? 0 : SOW_ENCODE_REPLACE);
 }
 
+static bool has_option(const sow_call *call, const char *name) {
+    for (const sow_option *o = call->action->options; o->name; o++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
+static sow_status put_adapter(cli_lm *m) {
+    const char *folder = has_option(m->call, "adapter") ? sow_text(m->call, "adapter") : NULL;
+    sow_sites sites;
+    if (!folder) return SOW_OK;
+    SOW_TRY(sow_adapter_read(folder, false, &m->adapter));
+    SOW_TRY(sow_lm_sites(m->call->arena, m->lm, &sites));
+    sow_status status = sow_adapter_bind(m->adapter, &sites);
+    return status == SOW_OK ? sow_adapter_attach(m->adapter, m->tape) : sow_fail_in(status, "%s", folder);
+}
+
 sow_status cli_lm_open(sow_call *call, cli_lm *m) {
     *m = (cli_lm){.call = call};
-    SOW_TRY(sow_lm_open(sow_text(call, "model"), &m->lm));
+    SOW_TRY(sow_lm_open_frozen(sow_text(call, "model"), &m->lm));
     SOW_TRY(cli_open_tokenizer(call, &m->tokenizer));
     if (sow_tokenizer_size(m->tokenizer) > m->lm->config.vocabulary)
         sow_warn("the tokenizer has %lld tokens, the model %lld", (long long)sow_tokenizer_size(m->tokenizer),
                  (long long)m->lm->config.vocabulary);
-    return sow_tape_new(&m->tape);
+    SOW_TRY(sow_tape_new(&m->tape));
+    return put_adapter(m);
 }
 
 void cli_lm_close(cli_lm *m) {
     sow_tape_free(m->tape);
+    sow_adapter_free(m->adapter);
     sow_lm_free(m->lm);
     sow_tokenizer_free(m->tokenizer);
 }

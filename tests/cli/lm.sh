@@ -22,6 +22,18 @@ if "$SOW" lm tokenize --model smollm2 --data two.txt >/dev/null 2>&1; then
     expect_true 'the likeliest next token' grep -q '\[7042, 17.371' top.json
     "$SOW" lm score --model smollm2 --data two.txt --per-line --json >score.json 2>/dev/null
     expect_true 'a loss for each line' test "$(grep -c '"loss"' score.json)" = 3
+    expect_output '^ Paris[.]$' 'a prompt goes on' "$SOW" lm generate --model smollm2 -p 'The capital of France is' --max-tokens 3
+    expect_output '^The answer to this classic math problem is 4[.]$' 'a chat is answered' "$SOW" lm generate --model smollm2 --chat -p 'What is 2 + 2?'
+    printf 'What is 2 + 2?' >question.txt
+    "$SOW" lm generate --model smollm2 --chat -p - <question.txt >answer.txt 2>/dev/null
+    expect_true 'a question from standard input' grep -q 'problem is 4[.]' answer.txt
+    expect_output '"stop": "stop string"' 'a stop string ends it' "$SOW" lm generate --model smollm2 -p 'The capital of France is' --stop answer --json
+    expect_message 1 'the prompt has 0 tokens' 'nothing to go on from' "$SOW" lm generate --model smollm2 -p ''
+    expect_message 2 'temperature' 'a temperature below 0' "$SOW" lm generate --model smollm2 -p a --temperature -1
+    expect_message 1 'nowhere: no such folder' 'an adapter that is not there' "$SOW" lm generate --model smollm2 -p a --adapter nowhere
+    for name in 1.a 1.b 2.a; do "$SOW" lm generate --model smollm2 -p 'Once upon a time' --max-tokens 8 --temperature 1 --seed ${name%.?} >sampled.$name 2>/dev/null; done
+    expect_same 'the same seed, the same text' sampled.1.a sampled.1.b
+    expect_differ 'another seed, another text' sampled.1.a sampled.2.a
     printf 'a\377b' >bad.txt
     expect_message 1 'text 1: the text is not UTF-8 at byte 1' 'text that is not UTF-8' "$SOW" lm tokenize --model smollm2 --data bad.txt
     expect_ok 'unless it is replaced' "$SOW" lm tokenize --model smollm2 --data bad.txt --invalid replace
@@ -31,6 +43,7 @@ fi
 if "$SOW" lm tokenize --model minilm --data two.txt >/dev/null 2>&1; then
     expect_ok 'sentence vectors' "$SOW" lm embed --model minilm --data two.txt -o e.npy
     expect_message 1 'exists already' 'are not overwritten' "$SOW" lm embed --model minilm --data two.txt -o e.npy
+    expect_message 1 'an encoder does not continue texts' 'an encoder does not generate' "$SOW" lm generate --model minilm -p a
     expect_message 1 'an encoder has no next-token head' 'an encoder predicts nothing' "$SOW" lm score --model minilm --data two.txt
 else
     skip 'sow lm with an encoder' 'sow fetch minilm'
