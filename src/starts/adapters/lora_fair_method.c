@@ -279,6 +279,8 @@ static sow_status run_merge(sow_call *call) {
 static const sow_action actions[] = {
     {"merge", "one adapter from several that were trained apart", merge_options, run_merge,
      "sow lora-fair merge --weights 100,250,80 a/ b/ c/ -o merged/", SOW_ACTION_COMPUTES},
+    {"simulate", "one federation in one process", fair_simulate_options, fair_simulate, NULL,
+     SOW_ACTION_COMPUTES | SOW_ACTION_HIDDEN},
     {0},
 };
 
