@@ -57,6 +57,7 @@ extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
 extern const sow_study sow_study_sgd_sai;
+extern const sow_study sow_study_lora_fair;
 
 const sow_study *const cli_studies[] = {
     &sow_study_mycorrhiza,
@@ -64,6 +65,7 @@ const sow_study *const cli_studies[] = {
     &sow_study_matrix_gd,
     &sow_study_subgm,
     &sow_study_sgd_sai,
+    &sow_study_lora_fair,
     &sow_study_ppp,
     NULL,
 };
