@@ -112,6 +112,9 @@ sow_status sow_scales_json(const sow_scales *scales, json_t **out);
 /* Reads such a file; of a row only name, block, parts and scale must be there, so that tables can be edited and written by
  * hand. SOW_E_FORMAT with the row's number: members missing, a scale that is not finite or negative, blocks twice or missing. */
 sow_status sow_scales_read(sow_arena *arena, const char *path, sow_scales *out);
+/* Whether there is a scale for every trainable entry, in blocks that divide its outputs, and none for anything else. SOW_E_NOT_FOUND,
+ * SOW_E_SHAPE name the first that does not fit. */
+sow_status sow_scales_fit(const sow_scales *scales, const sow_state *state);
 /* The first row of a tensor (of row->parts rows); NULL if it is not in the table. */
 const sow_scale_row *sow_scales_find(const sow_scales *scales, const char *name);
 

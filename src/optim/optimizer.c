@@ -70,28 +70,10 @@ static sow_status add_scales(sow_optimizer *o, slot *s) {
     const char *name = s->entry->name;
     s->partition = sow_partition_of(s->entry, &o->config.blocks);
     const sow_scale_row *rows = given ? sow_scales_find(given, name) : NULL;
-    if (given && !rows) return sow_fail(SOW_E_NOT_FOUND, "scales: there is none for '%s'", name);
-    if (rows) {
-        int64_t outputs = s->entry->value.rank > 0 ? s->entry->value.shape[s->partition.dimension] : 1;
-        if (outputs % rows->parts)
-            return sow_fail(SOW_E_SHAPE, "scales: '%s' is cut into %lld blocks, but has %lld outputs", name,
-                            (long long)rows->parts, (long long)outputs);
-        s->partition.parts = rows->parts;
-    }
+    if (rows) s->partition.parts = rows->parts;
     SOW_TRY(add_numbers(o, name, "scale", SOW_F64, s->partition.parts, &s->scales));
     if (!rows) return SOW_NEW(o->arena, s->measured, s->partition.parts);
     for (int64_t b = 0; b < rows->parts; b++) s->scales[b] = rows[b].scale;
-    return SOW_OK;
-}
-
-/* Scales for tensors that there are not are a mistake in a file written by hand. */
-static sow_status check_scales(const sow_optimizer *o, const sow_state *state) {
-    const sow_scales *given = o->config.scales;
-    for (int64_t i = 0; given && i < given->count; i += given->rows[i].parts) {
-        const sow_entry *e = sow_state_find(state, given->rows[i].name);
-        if (!e || !e->trainable)
-            return sow_fail(SOW_E_NOT_FOUND, "scales: no trainable tensor '%s' in the model", given->rows[i].name);
-    }
     return SOW_OK;
 }
 
@@ -104,6 +86,7 @@ static sow_status fill_slot(sow_optimizer *o, slot *s) {
 }
 
 static sow_status fill_slots(sow_optimizer *o, sow_state *state) {
+    if (o->config.kind == SOW_SGD_SAI && o->config.scales) SOW_TRY(sow_scales_fit(o->config.scales, state));
     SOW_TRY(sow_state_add_gradients(state));
     SOW_TRY(SOW_NEW(o->arena, o->slots, sow_state_count(state) + 1));
     for (int64_t i = 0; i < sow_state_count(state); i++) {
@@ -115,7 +98,6 @@ static sow_status fill_slots(sow_optimizer *o, sow_state *state) {
         SOW_TRY(fill_slot(o, s));
     }
     if (o->config.kind != SOW_SGD_SAI) return SOW_OK;
-    SOW_TRY(check_scales(o, state));
     SOW_TRY(add_numbers(o, "sgd_sai", "norm", SOW_F64, 1, &o->norm));
     if (o->config.scales || o->config.normalise == SOW_SCALES_RAW) *o->norm = 1;
     return SOW_OK;

@@ -79,6 +79,8 @@ sow_status optim_read_options(sow_call *call, const sow_state *state, int64_t he
     if (!path && !sow_flag(call, "sqrt-n")) return SOW_OK;
     SOW_TRY(SOW_NEW(call->arena, table, 1));
     out->scales = table;
-    return path ? sow_scales_read(call->arena, path, table)
-                : sow_scales_sqrt_n(call->arena, state, &out->blocks, out->normalise, table);
+    if (!path) return sow_scales_sqrt_n(call->arena, state, &out->blocks, out->normalise, table);
+    SOW_TRY(sow_scales_read(call->arena, path, table));
+    sow_status status = sow_scales_fit(table, state);
+    return status ? sow_fail_in(status, "%s", path) : SOW_OK;
 }

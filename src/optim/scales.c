@@ -138,6 +138,26 @@ const sow_scale_row *sow_scales_find(const sow_scales *s, const char *name) {
     return NULL;
 }
 
+sow_status sow_scales_fit(const sow_scales *s, const sow_state *state) {
+    for (int64_t i = 0; i < sow_state_count(state); i++) {
+        const sow_entry *e = sow_state_entry(state, i);
+        const sow_scale_row *rows = e->trainable ? sow_scales_find(s, e->name) : NULL;
+        if (!e->trainable) continue;
+        if (!rows) return sow_fail(SOW_E_NOT_FOUND, "scales: there is none for '%s'", e->name);
+        int dimension = sow_partition_of(e, &s->blocks).dimension;
+        int64_t outputs = e->value.rank > 0 ? e->value.shape[dimension] : 1;
+        if (outputs % rows->parts)
+            return sow_fail(SOW_E_SHAPE, "scales: '%s' is cut into %lld blocks, but has %lld outputs", e->name,
+                            (long long)rows->parts, (long long)outputs);
+    }
+    for (int64_t i = 0; i < s->count; i += s->rows[i].parts) {
+        const sow_entry *e = sow_state_find(state, s->rows[i].name);
+        if (!e || !e->trainable)
+            return sow_fail(SOW_E_NOT_FOUND, "scales: no trainable tensor '%s' in the model", s->rows[i].name);
+    }
+    return SOW_OK;
+}
+
 /* ---- JSON ---- */
 
 static json_t *number_or_null(double value) {

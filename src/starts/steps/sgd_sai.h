@@ -20,9 +20,9 @@ struct sai_subject {
     sow_call *call;
     const sai_kind *kind;
     const char *model_name, *data_name;
-    char data_sha256[65];
-    sow_state *state;        /* the model's */
-    int64_t heads, kv_heads; /* attention heads, 0: it has none */
+    char data_sha256[65], model_sha256[65]; /* the second "": no files but those of the options */
+    sow_state *state;                       /* the model's */
+    int64_t heads, kv_heads;                /* attention heads, 0: it has none */
     bool has_validation;
     void *own; /* the kind's */
 };
@@ -30,6 +30,8 @@ struct sai_subject {
 /* Opens what the call's options name, and fills the start. sai_close also after a failure. */
 sow_status sai_open(sow_call *call, sai_subject *out);
 void sai_close(sai_subject *subject);
+/* The same for --model, a language model. It cannot be evaluated. */
+sow_status sai_open_language(sow_call *call, sai_subject *out);
 /* A sow_batch_loss; user: the subject. */
 sow_var sai_loss(void *user, sow_tape *tape, int64_t batch);
 
@@ -40,17 +42,20 @@ sow_status sai_open_letters(sai_subject *s);
 sow_status sai_fill_start(sai_subject *s, const char *scheme);
 
 /* Options of the subject, for the tables of actions that open one. */
-#define SAI_SUBJECT_OPTIONS                                                                                            \
-    SOW_OPTION_PATH("start", NULL, "weights to begin with (safetensors); default: --scheme with --seed"),              \
-        SOW_OPTION_TEXT("scheme", NULL,                                                                                \
-                        "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default "      \
-                        "torch-default, for gpt normal:sd=0.02"),                                                      \
-        {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128, for gpt 16", 0}, \
-        SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),      \
-        SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),            \
-        SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),            \
-        {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation, as for `sow train`", 0},  \
-        {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},      \
+#define SAI_SUBJECT_OPTIONS                                                                                           \
+    SOW_OPTION_PATH("start", NULL, "weights to begin with (safetensors); default: --scheme with --seed"),             \
+        SOW_OPTION_TEXT("scheme", NULL,                                                                               \
+                        "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default "     \
+                        "torch-default, for gpt normal:sd=0.02"),                                                     \
+        {"batch", 0,          SOW_TYPE_INT,                                                                           \
+         NULL,    1,          1 << 20,                                                                                \
+         NULL,    "examples", "size of a batch; default 128, for gpt 16, for --model 4",                              \
+         0},                                                                                                          \
+        SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),     \
+        SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),           \
+        SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),           \
+        {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples", "split off for validation, as for `sow train`", 0}, \
+        {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},     \
         SOW_OPTION_SEED
 
 /* ---- files (sgd_sai_files.c) ---- */

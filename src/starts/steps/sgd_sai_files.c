@@ -21,9 +21,10 @@ const char *sai_beside(sow_arena *arena, const char *path, const char *ending) {
 
 static sow_status passport_of(const sai_subject *s, json_t **out) {
     const char *text;
-    sow_input data = {.option = "data", .name = s->data_name};
-    memcpy(data.sha256, s->data_sha256, sizeof data.sha256);
-    SOW_TRY(sow_passport(s->call, NULL, &data, 1, &text));
+    sow_input inputs[2] = {{.option = "data", .name = s->data_name}, {.option = "model", .name = s->model_name}};
+    memcpy(inputs[0].sha256, s->data_sha256, sizeof inputs[0].sha256);
+    memcpy(inputs[1].sha256, s->model_sha256, sizeof inputs[1].sha256);
+    SOW_TRY(sow_passport(s->call, NULL, inputs, *s->model_sha256 ? 2 : 1, &text));
     *out = json_loads(text, 0, NULL);
     return *out ? SOW_OK : no_memory();
 }

@@ -10,11 +10,14 @@
 enum { ROWS_SHOWN = 10 };
 
 static const sow_option options[] = {
-    {"arch", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL,
-     "network: lenet300, resnet20, vit:4-96-4-3 ... (sow list --arch all), or gpt:WIDTH-LAYERS-HEADS-CONTEXT on bytes",
-     SOW_OPTION_REQUIRED},
-    SOW_OPTION_PATH("data", NULL,
-                    "data set as for `sow train`: mnist, a folder of images, x.npy,y.npy, a CSV; for gpt a text"),
+    SOW_OPTION_TEXT("model", NULL,
+                    "language model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
+    SOW_OPTION_TEXT(
+        "arch", NULL,
+        "or a network: lenet300, resnet20, vit:4-96-4-3 ... (sow list --arch all), gpt:WIDTH-LAYERS-HEADS-CONTEXT on bytes"),
+    SOW_OPTION_PATH(
+        "data", NULL,
+        "texts for --model (text, JSON lines, TSV), a data set as for `sow train`, or a text or folder of texts for gpt"),
     SAI_SUBJECT_OPTIONS,
     SOW_OPTION_INT("batches", "1", 1, 1e6, "batches that are measured; the paper: 1"),
     SOW_OPTION_CHOICE("average", "gradient", "gradient|scale",
@@ -24,6 +27,15 @@ static const sow_option options[] = {
                       "what scales are divided by: none as in the authors' package, max as in the paper's Algorithm 1"),
     SOW_OPTION_FLAG("sqrt-n",
                     "roots of the blocks' sizes instead of the gradient: what the measured ones are compared with"),
+    {"length", 0, SOW_TYPE_INT, NULL, 2, 1 << 20, NULL, "tokens", "--model: of a sequence at most; default 256", 0},
+    SOW_OPTION_TEXT("prompt-field", NULL,
+                    "--model: JSON lines, TSV: field of the prompt; default: those that are known"),
+    SOW_OPTION_TEXT("completion-field", NULL, "--model: field of what is to be answered"),
+    SOW_OPTION_CHOICE("loss-on", NULL, "completion|all", "--model: tokens that count; default completion"),
+    SOW_OPTION_TEXT("chat-template", NULL,
+                    "--model: chatml, llama3, gemma, zephyr, smollm2 or none; default: the model's"),
+    {"recompute", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "--model: less memory for a third more time",
+     SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_OUTPUT("the table (JSON); a CSV and a plot (SVG) are written beside it"),
     SOW_OPTION_FORCE,
     {0},
@@ -84,7 +96,7 @@ static sow_status report_meaning(sow_call *call, const sow_scales *scales) {
     if (s.constant > 0) SOW_TRY(set(call, "constant_blocks", json_integer(s.constant)));
     double share = s.weights > 0 ? 100.0 * (double)s.weights_off / (double)s.weights : 0;
     if (s.blocks_off == 0)
-        text = "every scale is within 2 % of sqrt(n): measuring adds nothing here, --sqrt-n gives the same training";
+        text = "every scale is within 2 % of sqrt(n): measuring adds nothing here, --sqrt-n trains nearly the same";
     else
         text = sow_arena_format(
             call->arena, "%lld of %lld blocks, %.2g %% of the weights, are more than 2 %% from sqrt(n)%s",
@@ -146,7 +158,11 @@ static sow_status run(sow_call *call) {
     sai_subject s = {.call = call};
     sow_scales scales;
     SOW_TRY(check_outputs(call));
-    sow_status status = sai_open(call, &s);
+    const char *model = sow_text(call, "model");
+    if (!model == !sow_text(call, "arch"))
+        return sow_fail(SOW_E_ARGUMENT, model ? "--model and --arch exclude each other"
+                                              : "missing --model, a language model, or --arch, a network");
+    sow_status status = model ? sai_open_language(call, &s) : sai_open(call, &s);
     if (!status) status = measure(&s, &scales);
     if (!status) status = sai_write(&s, &scales, sow_text(call, "out"));
     if (!status) status = report(&s, &scales);
@@ -156,7 +172,7 @@ static sow_status run(sow_call *call) {
 
 static const sow_action actions[] = {
     {"measure", "the scale of every block of weights, from the first gradient", options, run,
-     "sow sgd-sai --arch lenet300 --data fashion-mnist -o scales.json", SOW_ACTION_COMPUTES},
+     "sow sgd-sai --model smollm2 --data train.jsonl -o scales.json", SOW_ACTION_COMPUTES},
     {"simulate", "train a small model by any optimiser: what the study runs", sai_simulate_options, sai_simulate,
      "sow sgd-sai simulate --optimizer sgd-sai --lr 0.01 --clip 1 --seed 1", SOW_ACTION_COMPUTES},
     {0},
