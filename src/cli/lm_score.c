@@ -4,6 +4,8 @@
 
 #include "cli/lm.h"
 #include "sow/log.h"
+#include "sow/text.h"
+#include "sow/tune.h"
 
 /* ---- texts ---- */
 
@@ -62,16 +64,53 @@ static sow_status score_lines(scorer *s, const char *path) {
     return SOW_OK;
 }
 
-static sow_status score_data(scorer *s) {
-    const char *path = sow_text(s->model.call, "data");
+/* Files of samples are read as `sow train` reads them: only what is to be answered counts. */
+static bool holds_samples(const char *path) {
+    return sow_ends_with_any_case(path, ".jsonl") || sow_ends_with_any_case(path, ".ndjson") ||
+           sow_ends_with_any_case(path, ".tsv");
+}
+
+static sow_status open_samples(const scorer *s, sow_texts **out) {
+    const sow_call *call = s->model.call;
+    const sow_lm_config *c = &s->model.lm->config;
+    const char *name = sow_text(call, "chat-template");
+    sow_texts_options options = {.length = s->window,
+                                 .end = c->end_count > 0 ? c->ends[0] : -1,
+                                 .prompt_field = sow_text(call, "prompt-field"),
+                                 .completion_field = sow_text(call, "completion-field"),
+                                 .loss_on_all = !strcmp(sow_text(call, "loss-on"), "all")};
+    sow_status status = sow_lm_chat(sow_text(call, "model"), name, &options.chat);
+    if (status == SOW_E_UNSUPPORTED && !name) status = SOW_OK, options.chat = NULL;
+    return status == SOW_OK ? sow_texts_open(sow_text(call, "data"), &options, s->model.tokenizer, out) : status;
+}
+
+static sow_status score_samples(scorer *s) {
+    enum { BATCH = 4 };
+    sow_texts *texts;
+    json_t *r = s->model.call->result;
+    SOW_TRY(open_samples(s, &texts));
+    sow_status status = sow_lm_evaluate(s->model.tape, s->model.lm, texts, BATCH, &s->sum, &s->counted);
+    s->tokens = texts->start[texts->count];
+    if (json_object_set_new(r, "format", json_string(texts->format)) ||
+        json_object_set_new(r, "sequences", json_integer(texts->count)) ||
+        (texts->cut > 0 && json_object_set_new(r, "cut", json_integer(texts->cut))))
+        status = sow_fail(SOW_E_MEMORY, "out of memory");
+    sow_texts_free(texts);
+    return status;
+}
+
+static sow_status score_whole(scorer *s, const char *path) {
     sow_span whole;
     double sum;
     int64_t counted;
+    SOW_TRY(cli_read_text(s->model.call->arena, path, &whole));
+    return score_text(s, whole, &sum, &counted);
+}
+
+static sow_status score_data(scorer *s) {
+    const char *path = sow_text(s->model.call, "data");
     if (sow_flag(s->model.call, "per-line")) SOW_TRY(score_lines(s, path));
-    else {
-        SOW_TRY(cli_read_text(s->model.call->arena, path, &whole));
-        SOW_TRY(score_text(s, whole, &sum, &counted));
-    }
+    else SOW_TRY(holds_samples(path) ? score_samples(s) : score_whole(s, path));
     if (s->counted == 0)
         return sow_fail(SOW_E_FORMAT, "%s: nothing to predict: the text has %lld tokens", path, (long long)s->tokens);
     double loss = s->sum / (double)s->counted;
@@ -151,12 +190,19 @@ sow_status cli_lm_score(sow_call *call) {
 
 const sow_option cli_lm_score_options[] = {
     CLI_LM_MODEL,
-    SOW_OPTION_TEXT("data", NULL, "a text file; .jsonl: the \"text\" of each line; -: standard input"),
+    SOW_OPTION_TEXT("data", NULL,
+                    "a text file; .jsonl and .tsv: samples as for `sow train`, of which the answers count; -: standard "
+                    "input"),
     SOW_OPTION_TEXT("prompt", NULL, "show the likeliest next tokens instead"),
     SOW_OPTION_INT("top", "10", 1, 100000, "how many of them"),
-    SOW_OPTION_FLAG("per-line", "each line is a text of its own, with its loss"),
+    SOW_OPTION_FLAG("per-line", "each line (.jsonl: its \"text\") is a text of its own, with its loss"),
     SOW_OPTION_INT("context", "0", 0, 1 << 24, "tokens of a window; 0: 1,024 or what the model takes"),
     CLI_LM_ADAPTER,
+    SOW_OPTION_TEXT("prompt-field", NULL, "samples: field of the prompt; default: those that are known"),
+    SOW_OPTION_TEXT("completion-field", NULL, "samples: field of what is to be answered"),
+    SOW_OPTION_CHOICE("loss-on", "completion", "completion|all", "samples: tokens that count"),
+    SOW_OPTION_TEXT("chat-template", NULL,
+                    "samples: chatml, llama3, gemma, zephyr, smollm2 or none; default: the model's"),
     CLI_LM_TOKENIZER,
     CLI_LM_INVALID,
     {0},

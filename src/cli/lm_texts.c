@@ -81,19 +81,30 @@ static bool has_option(const sow_call *call, const char *name) {
     return false;
 }
 
-static sow_status put_adapter(cli_lm *m) {
+static sow_status read_adapter(cli_lm *m) {
     const char *folder = has_option(m->call, "adapter") ? sow_text(m->call, "adapter") : NULL;
+    return folder ? sow_adapter_read(folder, false, &m->adapter) : SOW_OK;
+}
+
+/* DoRA measures the base's rows: it needs them as numbers. */
+static bool stays_in_file(const sow_adapter *a) {
+    return !a || a->count == 0 || !a->layers[0].magnitude;
+}
+
+static sow_status put_adapter(cli_lm *m) {
     sow_sites sites;
-    if (!folder) return SOW_OK;
-    SOW_TRY(sow_adapter_read(folder, false, &m->adapter));
+    if (!m->adapter) return SOW_OK;
     SOW_TRY(sow_lm_sites(m->call->arena, m->lm, &sites));
     sow_status status = sow_adapter_bind(m->adapter, &sites);
-    return status == SOW_OK ? sow_adapter_attach(m->adapter, m->tape) : sow_fail_in(status, "%s", folder);
+    if (status != SOW_OK) return sow_fail_in(status, "%s", sow_text(m->call, "adapter"));
+    return sow_adapter_attach(m->adapter, m->tape);
 }
 
 sow_status cli_lm_open(sow_call *call, cli_lm *m) {
+    const char *path = sow_text(call, "model");
     *m = (cli_lm){.call = call};
-    SOW_TRY(sow_lm_open_frozen(sow_text(call, "model"), &m->lm));
+    SOW_TRY(read_adapter(m));
+    SOW_TRY(stays_in_file(m->adapter) ? sow_lm_open_frozen(path, &m->lm) : sow_lm_open(path, &m->lm));
     SOW_TRY(cli_open_tokenizer(call, &m->tokenizer));
     if (sow_tokenizer_size(m->tokenizer) > m->lm->config.vocabulary)
         sow_warn("the tokenizer has %lld tokens, the model %lld", (long long)sow_tokenizer_size(m->tokenizer),

@@ -1,8 +1,9 @@
 /* sow train: the built-in trainer, for people and as a cell's command. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/train.h"
 #include "optim/options.h"
 #include "sow/file.h"
 #include "sow/init.h"
@@ -11,6 +12,7 @@
 #include "sow/mask.h"
 #include "sow/optim.h"
 #include "sow/safetensors.h"
+#include "starts/adapters/base_model.h"
 
 /* One training from the command line. */
 typedef struct job {
@@ -21,17 +23,20 @@ typedef struct job {
     sow_mask mask;
     sow_training training;
     const char *folder, *out_state, *save_state;
-    int64_t save_step; /* -1: none */
+    int64_t save_step;  /* -1: none */
+    int64_t validation; /* examples; -1: the default */
     bool records;
 } job;
 
 /* ---- options ---- */
 
 static const sow_option options[] = {
-    {"arch", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL,
-     "network: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)", SOW_OPTION_REQUIRED},
+    SOW_OPTION_TEXT("arch", NULL, "network: lenet300, conv2, resnet20, mlp:784-300-100-10 ... (sow list --arch all)"),
+    SOW_OPTION_TEXT("model", NULL,
+                    "language model instead: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
     {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "fashion-mnist, mnist, a folder of IDX files, CIFAR batches or images, x.npy,y.npy, or a CSV",
+     "fashion-mnist, mnist, a folder of IDX files, CIFAR batches or images, x.npy,y.npy, or a CSV; for --model: JSON "
+     "lines, .tsv or plain text",
      SOW_OPTION_REQUIRED},
     SOW_OPTION_PATH("start", NULL, "initial weights (safetensors); default: --scheme with --seed"),
     SOW_OPTION_PATH("mask", NULL, "mask (safetensors, U8, 1 keeps); default: START.mask.safetensors if it is there"),
@@ -39,26 +44,44 @@ static const sow_option options[] = {
     SOW_OPTION_TEXT("scheme", "torch-default",
                     "initialisation where no --start is given: kaiming-uniform, normal:sd=0.02 ..."),
     SOW_OPTIMIZER_OPTIONS("sgd"),
-    {"batch", 0, SOW_TYPE_INT, "128", 1, 1 << 20, NULL, "examples", "size of a batch", 0},
-    {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "length of the training", SOW_OPTION_REQUIRED},
+    {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128, for --model 4", 0},
+    {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "length of the training; --model: default --epochs 1", 0},
     SOW_OPTION_TEXT("schedule", "constant",
-                    "of the rate: constant, multistep:20000,25000[:0.1], cosine[:min], each after warmup:K+ if wanted"),
+                    "of the rate: constant, multistep:20000,25000[:0.1], cosine[:min], each after warmup:K+ if wanted; "
+                    "--model: default cosine after a warm-up of 3 % of the steps"),
     SOW_OPTION_TEXT("augment", "none", "none, flip, crop or flip,crop"),
     SOW_OPTION_REAL("dropout", "0", 0, 0.999, "share of hidden units dropped"),
     SOW_OPTION_SEED,
     {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL,
      "chooses the validation part and --limit's subset", 0},
-    {"val", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "examples",
-     "split off for validation; default: 5,000 or a tenth, whichever is less", 0},
+    SOW_OPTION_TEXT(
+        "val", NULL,
+        "examples split off for validation; default: 5,000 or a tenth, whichever is less; --model: a number "
+        "or a file, default a twentieth, at most 32"),
     SOW_OPTION_PATH("test", NULL, "where the test part lies, if not with the data"),
-    {"limit", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "examples", "train on a random subset of this size; 0: all", 0},
+    {"limit", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "examples",
+     "train on a random subset of this size; --model: on the first ones; 0: all", 0},
     SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
     SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none",
                       "of inputs; default: unit for IDX and tables, channel for CIFAR and images"),
     SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),
     SOW_OPTION_INT("classes", NULL, 1, 1e6, "classes that the data must have"),
-    {"evaluate-every", 0, SOW_TYPE_INT, "100", 0, 1e12, NULL, "steps", "between evaluations; 0: only first and last",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_CHOICE("tune", NULL, "full|lora|rslora|dora|orthonormal|pissa|olora|lora-xs|core-random",
+                      "--model: train all of it, or an adapter with this start; default lora"),
+    SOW_OPTION_PATH("adapter", NULL, "--model: go on with this PEFT folder; one of `sow lora-sb`: its cores alone"),
+    SOW_OPTION_FLAG("as-lora", "--adapter: train A and B of a folder of `sow lora-sb` too"),
+    SOW_OPTION_INT("rank", "8", 1, 4096, "of adapters"),
+    SOW_OPTION_REAL("alpha", NULL, 0, 1e6, "of adapters: their scale is alpha / rank; default: the rank"),
+    SOW_OPTION_TEXT("targets", "all", "layers with an adapter: q_proj,v_proj ..., or all"),
+    BASE_TEXT_OPTIONS,
+    {"accumulate", 0, SOW_TYPE_INT, "1", 1, 1 << 20, NULL, "batches", "--model: added up for each step", 0},
+    SOW_OPTION_REAL("epochs", NULL, 1e-6, 1e6, "--model: passes over the data instead of --steps"),
+    SOW_OPTION_INT("patience", "0", 0, 1e6,
+                   "--model: ends after so many evaluations without a new least validation loss; 0: never"),
+    {"recompute", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
+     "--model: less memory, a third more time: states of layers are made again", SOW_OPTION_NO_PASSPORT},
+    {"evaluate-every", 0, SOW_TYPE_INT, "100", 0, 1e12, NULL, "steps",
+     "between evaluations; 0: only first and last; --model: default a tenth of the steps", SOW_OPTION_NO_PASSPORT},
     {"test-at-best", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
      "test only where the validation loss is a new minimum, and at the end", SOW_OPTION_NO_PASSPORT},
     {"checkpoint-every", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps", "between checkpoints in the run folder; 0: none",
@@ -89,6 +112,18 @@ static sow_status parse_augmentation(const char *text, unsigned *out) {
         at += length;
         if (!*at) return SOW_OK;
     }
+}
+
+static sow_status validation_of(const sow_call *call, int64_t *out) {
+    const char *text = sow_text(call, "val");
+    char *end;
+    *out = -1;
+    if (!text) return SOW_OK;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0 && value <= 1e12) || value != floor(value))
+        return sow_fail(SOW_E_ARGUMENT, "--val: found '%s', expected a number of examples", text);
+    *out = (int64_t)value;
+    return SOW_OK;
 }
 
 static sow_status read_training(job *j) {
@@ -134,7 +169,7 @@ static sow_status open_data(job *j) {
     sow_data_options how = {
         .test = sow_text(call, "test"),
         .limit = sow_int(call, "limit"),
-        .validation = sow_text(call, "val") ? sow_int(call, "val") : -1,
+        .validation = j->validation,
         .data_seed = (uint64_t)sow_int(call, "data-seed"),
         .label = sow_text(call, "label"),
         .normalisation = sow_text(call, "normalisation"),
@@ -199,6 +234,7 @@ static sow_status bind_mask(job *j) {
 }
 
 static sow_status prepare(job *j) {
+    SOW_TRY(validation_of(j->call, &j->validation));
     SOW_TRY(read_training(j));
     SOW_TRY(check_outputs(j));
     SOW_TRY(open_data(j));
@@ -213,57 +249,9 @@ static sow_status prepare(job *j) {
 
 /* ---- records and files ---- */
 
-/* The evaluation's numbers by the names that records, tables and reports use; NaN: not measured. */
-typedef struct number {
-    const char *name;
-    double value;
-} number;
-enum { NUMBERS = 6 };
-static void numbers_of(const sow_evaluation *e, number out[NUMBERS]) {
-    const number all[NUMBERS] = {{"train_loss", e->train_loss},    {"train_accuracy", e->train_accuracy},
-                                 {"val_loss", e->validation_loss}, {"val_accuracy", e->validation_accuracy},
-                                 {"test_loss", e->test_loss},      {"test_accuracy", e->test_accuracy}};
-    memcpy(out, all, sizeof all);
-}
-
 static sow_status print_record(void *user, const sow_evaluation *evaluation) {
     const job *j = user;
-    number numbers[NUMBERS];
-    char text[SOW_REAL_TEXT];
-    if (!j->records) return SOW_OK;
-    numbers_of(evaluation, numbers);
-    printf("{\"step\":%lld", (long long)evaluation->step);
-    for (int i = 0; i < NUMBERS; i++)
-        if (!isnan(numbers[i].value)) printf(",\"%s\":%s", numbers[i].name, sow_real_text(numbers[i].value, text));
-    puts("}");
-    return fflush(stdout) ? sow_fail(SOW_E_IO, "standard output: the reader of the records is gone") : SOW_OK;
-}
-
-static sow_status write_curve(const job *j) {
-    sow_writer *writer;
-    char *path = sow_path_join(j->call->arena, j->folder, "curve.csv"), text[SOW_REAL_TEXT];
-    if (!path) return SOW_E_MEMORY;
-    SOW_TRY(sow_writer_open(path, &writer));
-    sow_writer_printf(writer, "step,train_loss,train_accuracy,val_loss,val_accuracy,test_loss,test_accuracy\n");
-    for (int64_t i = 0; i < j->training.evaluations; i++) {
-        number numbers[NUMBERS];
-        numbers_of(&j->training.curve[i], numbers);
-        sow_writer_printf(writer, "%lld", (long long)j->training.curve[i].step);
-        for (int k = 0; k < NUMBERS; k++)
-            sow_writer_printf(writer, ",%s", isnan(numbers[k].value) ? "" : sow_real_text(numbers[k].value, text));
-        sow_writer_printf(writer, "\n");
-    }
-    SOW_TRY(sow_writer_commit(writer));
-    return sow_wrote(j->call, path);
-}
-
-static json_t *evaluation_json(const sow_evaluation *e) {
-    number numbers[NUMBERS];
-    json_t *object = json_pack("{s:I}", "step", (json_int_t)e->step);
-    numbers_of(e, numbers);
-    for (int i = 0; i < NUMBERS; i++)
-        if (isfinite(numbers[i].value)) json_object_set_new(object, numbers[i].name, json_real(numbers[i].value));
-    return object;
+    return j->records ? cli_train_print(evaluation) : SOW_OK;
 }
 
 /* What was trained and what came of it. No times: runs are compared. */
@@ -280,21 +268,9 @@ static sow_status describe(job *j) {
     failed |= json_object_set_new(result, "kept", json_integer(kept));
     if (j->data->validation.count > 0)
         failed |= json_object_set_new(result, "early_stop",
-                                      evaluation_json(&t->curve[sow_early_stop(t->curve, t->evaluations)]));
-    failed |= json_object_set_new(result, "final", evaluation_json(last));
+                                      cli_train_json(&t->curve[sow_early_stop(t->curve, t->evaluations)]));
+    failed |= json_object_set_new(result, "final", cli_train_json(last));
     return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
-static sow_status write_report(job *j, const char *passport) {
-    char *path = sow_path_join(j->call->arena, j->folder, "run.json"), *text;
-    json_t *report = json_deep_copy(j->call->result);
-    bool failed = json_object_set_new(report, "passport", json_loads(passport, 0, NULL)) != 0 || !path;
-    json_object_del(report, "files");
-    sow_status status = failed ? sow_fail(SOW_E_MEMORY, "out of memory")
-                               : sow_json_text(j->call->arena, report, SOW_JSON_PRETTY, &text);
-    json_decref(report);
-    if (!status) status = sow_write_file(path, text, strlen(text));
-    return status ? status : sow_wrote(j->call, path);
 }
 
 static sow_status write_state(job *j, const char *path, const char *passport) {
@@ -314,18 +290,10 @@ static sow_status write_files(job *j) {
         char *final = sow_path_join(j->call->arena, j->folder, "final.safetensors");
         if (!final) return SOW_E_MEMORY;
         SOW_TRY(write_state(j, final, passport));
-        SOW_TRY(write_curve(j));
-        SOW_TRY(write_report(j, passport));
+        SOW_TRY(cli_train_curve(j->call, j->folder, &j->training));
+        SOW_TRY(cli_train_report(j->call, j->folder, passport));
     }
     return j->out_state ? write_state(j, j->out_state, passport) : SOW_OK;
-}
-
-/* A diverged training says so in its records: a property of the start, not a fault of the machine. */
-static void record_divergence(const job *j) {
-    const sow_training *t = &j->training;
-    if (!j->records || t->evaluations == 0) return;
-    printf("{\"step\":%lld,\"train_loss\":NaN}\n", (long long)t->curve[t->evaluations - 1].step);
-    fflush(stdout);
 }
 
 /* Weights to rewind to: an intermediate of the caller's, so without a passport. */
@@ -342,14 +310,33 @@ static sow_status train(job *j) {
     j->training.stepped = save_at_step;
     SOW_TRY(save_at_step(j, 0, j->model->state));
     sow_status status = sow_train(j->call->arena, &j->training, j->model, j->data);
-    if (status == SOW_E_NUMBER) record_divergence(j);
+    if (status == SOW_E_NUMBER && j->records) cli_train_diverged(&j->training);
     SOW_TRY(status);
     SOW_TRY(write_files(j));
     if (j->records) json_object_clear(j->call->result);
     return SOW_OK;
 }
 
+/* Options of language models do nothing here. */
+static sow_status check_kind(sow_call *call) {
+    static const char *const of_texts[] = {
+        "tune",   "adapter",      "as-lora",          "rank",    "alpha",         "targets",
+        "length", "prompt-field", "completion-field", "loss-on", "chat-template", "accumulate",
+        "epochs", "patience",     "recompute"};
+    if (!sow_text(call, "arch"))
+        return sow_fail(SOW_E_ARGUMENT, "missing --arch, a network's name, or --model, a language model");
+    for (size_t i = 0; i < sizeof of_texts / sizeof *of_texts; i++)
+        if (sow_given(call, of_texts[i]))
+            return sow_fail(SOW_E_ARGUMENT, "--%s belongs to language models (--model), not to --arch", of_texts[i]);
+        else sow_resolve(call, of_texts[i], NULL);
+    if (!sow_text(call, "steps")) return sow_fail(SOW_E_ARGUMENT, "missing --steps, the length of the training");
+    sow_resolve(call, "batch", "128");
+    return SOW_OK;
+}
+
 static sow_status run_train(sow_call *call) {
+    if (sow_text(call, "model")) return cli_train_lm(call);
+    SOW_TRY(check_kind(call));
     job j = {
         .call = call,
         .folder = sow_text(call, "out"),
@@ -374,6 +361,6 @@ static const sow_action actions[] = {
 const sow_method sow_verb_train = {
     .name = "train",
     .family = "commands",
-    .summary = "train a network with the built-in trainer, from a start and under a mask",
+    .summary = "train a network or a language model with the built-in trainer, from a start and under a mask",
     .actions = actions,
 };

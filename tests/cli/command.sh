@@ -23,7 +23,7 @@ done
 
 expect_message 2 "^sow: no command 'lisst'; did you mean list\?$" 'a wrong command gets the nearest right one' "$SOW" lisst
 expect_message 2 '^sow list: unknown option --jsn; did you mean --json\?$' 'a wrong option gets the nearest right one' "$SOW" list --jsn
-expect_message 2 '^sow train: missing --arch: ' 'a missing option is named' "$SOW" train --data x --steps 1 -o run
+expect_message 2 '^sow train: missing --arch, ' 'a missing option is named' "$SOW" train --data x --steps 1 -o run
 expect_message 2 "^sow train: --steps: found 'many', expected an integer from 1 to 1" 'a wrong number is shown' "$SOW" train --steps many
 expect_message 2 'expected one of sgd, adam, adamw, sgdm, sgd-sai; did you mean adam\?' 'a wrong choice gets the nearest right one' "$SOW" train --optimizer adma
 expect_message 2 '^sow train: --seed is given twice$' 'an option is not given twice' "$SOW" train --seed 1 --seed 2

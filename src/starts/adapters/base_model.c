@@ -29,7 +29,7 @@ static sow_status find_chat(const sow_call *call, const sow_chat **out) {
     return SOW_OK;
 }
 
-static sow_status open_texts(const sow_call *call, base_model *b) {
+sow_status base_texts_open(const sow_call *call, const base_model *b, const char *path, sow_texts **out) {
     const sow_lm_config *c = &b->lm->config;
     sow_texts_options options = {.length = sow_int(call, "length"),
                                  .end = c->end_count > 0 ? c->ends[0] : -1,
@@ -38,14 +38,20 @@ static sow_status open_texts(const sow_call *call, base_model *b) {
                                  .loss_on_all = !strcmp(sow_text(call, "loss-on"), "all")};
     if (c->positions > 0 && options.length > c->positions) options.length = c->positions;
     SOW_TRY(find_chat(call, &options.chat));
-    SOW_TRY(sow_texts_open(sow_text(call, "data"), &options, b->tokenizer, &b->texts));
+    SOW_TRY(sow_texts_open(path, &options, b->tokenizer, out));
+    const sow_texts *t = *out;
+    sow_note("%s: %s; %lld sequences, %lld tokens", t->name, t->format, (long long)t->count,
+             (long long)t->start[t->count]);
+    if (t->cut > 0) sow_note("%lld of them were cut to --length", (long long)t->cut);
+    if (t->left_out > 0) sow_note("%lld more had nothing that counts", (long long)t->left_out);
+    return SOW_OK;
+}
+
+static sow_status open_texts(const sow_call *call, base_model *b) {
+    SOW_TRY(base_texts_open(call, b, sow_text(call, "data"), &b->texts));
     b->inputs[1].option = "data";
     b->inputs[1].name = b->texts->name;
     memcpy(b->inputs[1].sha256, b->texts->sha256, sizeof b->inputs[1].sha256);
-    sow_note("%s: %s; %lld sequences, %lld tokens", b->texts->name, b->texts->format, (long long)b->texts->count,
-             (long long)b->texts->start[b->texts->count]);
-    if (b->texts->cut > 0) sow_note("%lld of them were cut to --length", (long long)b->texts->cut);
-    if (b->texts->left_out > 0) sow_note("%lld more had nothing that counts", (long long)b->texts->left_out);
     return SOW_OK;
 }
 
