@@ -23,8 +23,9 @@ static const char *result_path(const trial *t, sow_arena *arena, const sow_cell 
     return sow_arena_format(arena, "%s/seed-%llu/%s.json", t->absolute, (unsigned long long)cell->seed, cell->stage);
 }
 
+/* Beside the base cell's own folder. */
 static const char *base_path(const trial *t, sow_arena *arena, uint64_t seed) {
-    return sow_arena_format(arena, "%s/seed-%llu/base", t->absolute, (unsigned long long)seed);
+    return sow_arena_format(arena, "%s/seed-%llu/base-output", t->absolute, (unsigned long long)seed);
 }
 
 static sow_status plan_cell(trial *t, uint64_t seed, int arm, const int *base) {

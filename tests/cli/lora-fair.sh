@@ -1,0 +1,71 @@
+# sow lora-fair: rounds under slots and ranks, merges of folders, refusals, the study.
+. "$SOW_ROOT/tests/cli/lib.sh"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+small='--data fashion-mnist --arch mlp:784-24-10 --examples 900 --pretrain 300 --test-examples 200 --clients 3 --rounds 2 --local-steps 12 --rank 4'
+
+# ---- rounds ----
+expect_output '^ *2 +0\.' 'a row a round is printed' "$SOW" lora-fair run $small -o rounds
+for file in adapter_config.json adapter_model.safetensors README.md base.safetensors merge.csv rounds.csv rounds.svg; do
+    expect_file "$file is written" "rounds/$file"
+done
+expect_output '"action": *"run"' 'the adapter has a passport' "$SOW" inspect rounds/adapter_model.safetensors --json
+expect_message 1 'exists' 'nothing is overwritten' "$SOW" lora-fair run $small -o rounds
+expect_ok 'two more slots' "$SOW" lora-fair run $small --slots 3 -o slots -q
+expect_same 'give the same adapter' rounds/adapter_model.safetensors slots/adapter_model.safetensors
+rm -r slots/rounds/001 slots/sow.db slots/adapter_config.json
+expect_ok 'a run that lost its second round is resumed' "$SOW" lora-fair run $small --resume -o slots -q
+expect_same 'to the same adapter' rounds/adapter_model.safetensors slots/adapter_model.safetensors
+expect_output 'same bits: yes' 'it is made again from its passport' "$SOW" replay rounds/adapter_model.safetensors
+if command -v mpirun >/dev/null 2>&1 && [ -e "$(dirname "$SOW")/sow-mpi.so" ]; then
+    for n in 1 2 4; do
+        expect_ok "$n ranks" mpirun --oversubscribe --bind-to none -n $n "$SOW" lora-fair run $small --slots 1 -o ranks$n -q
+        expect_same 'give the same adapter' rounds/adapter_model.safetensors ranks$n/adapter_model.safetensors
+    done
+else
+    skip 'ranks' 'no mpirun, or built without MPI'
+fi
+for kind in ffa flora; do
+    expect_ok "rounds of $kind" "$SOW" lora-fair run $small --kind $kind --partition domain+dirichlet:0.5 -o $kind -q
+done
+expect_output '"r": 12' 'stacks have the rank of all clients' cat flora/adapter_config.json
+
+# ---- merges ----
+last=rounds/rounds/001
+a=$last/client-000 b=$last/client-001 c=$last/client-002
+expect_output '^cosine: 0\.' 'three clients are merged' "$SOW" lora-fair merge --weights 100,250,80 $a $b $c -o merged
+for file in adapter_config.json adapter_model.safetensors README.md merge.csv; do
+    expect_file "$file is written" "merged/$file"
+done
+expect_output '^layer,in,out,rank,norm,bias_before' 'a layer a line' head -n 1 merged/merge.csv
+expect_output 'client-001.*250' 'the card says from what' cat merged/README.md
+expect_ok 'another order and number of threads' "$SOW" lora-fair merge --threads 4 --weights 80,100,250 $c $a $b -o turned -q
+expect_output '"layers"' 'all layers as JSON' "$SOW" lora-fair merge $a $b --kind flexlora -o flex --json
+values() { "$SOW" inspect "$1/adapter_model.safetensors" --json | grep -v -e passport -e client -e sha256 -e weights -e path -e file; }
+values merged >merged.values
+values turned >turned.values
+expect_same 'give the same values' merged.values turned.values
+inputs() { for folder in $a $b $c; do printf -- '--input adapters=%s ' $folder; done; }
+expect_output 'same bits: yes' 'a merge is made again from its passport' "$SOW" replay merged/adapter_model.safetensors $(inputs)
+expect_true 'the passport holds no path' sh -c '! "$1" inspect merged/adapter_model.safetensors --json | grep -q rounds/rounds' sh "$SOW"
+
+# ---- refusals ----
+refuse() { # STATUS MESSAGE NAME ARGUMENTS...
+    wanted=$1 message=$2 name=$3
+    shift 3
+    expect_message "$wanted" "$message" "$name" "$SOW" lora-fair merge "$@" -o never
+}
+refuse 2 'expected at least two' 'one adapter' $a
+refuse 1 'no such folder' 'a folder that is not there' $a nothing
+refuse 2 'expected .uniform. or 2 positive numbers' 'a weight too few' $a $b --weights 1
+refuse 2 'positive numbers' 'a weight of zero' $a $b --weights 1,0
+refuse 2 'one of|expected' 'an unknown kind' $a $b --kind fiar
+refuse 1 'kept the same A' 'ffa with different A' $a $b --kind ffa
+refuse 1 'expected rank 4 as in client 1, found 12' 'mixed ranks' $a flora
+mkdir lie && cp $a/adapter_config.json lie && head -c 300 $a/adapter_model.safetensors >lie/adapter_model.safetensors
+refuse 1 'lie' 'a file cut in the middle' $a lie
+expect_message 2 'expected iid, domain' 'a partition that is none' "$SOW" lora-fair run --partition alphabet -o never
+expect_message 1 'too few for 500 clients' 'more clients than examples' "$SOW" lora-fair run --data fashion-mnist --examples 900 --pretrain 300 --clients 500 -o never
+expect_absent 'nothing was written' never
+
+# ---- the study ----
+expect_output '^verdict: confirmed' 'the smoke study is confirmed' "$SOW" study lora-fair --scale smoke --data fashion-mnist -o study
