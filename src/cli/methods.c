@@ -25,6 +25,7 @@ const sow_method *const cli_methods[] = {
     /* steps */
     &sow_method_sgd_sai,
     /* adapters */
+    &sow_method_eva,
     &sow_method_lora_sb,
     &sow_method_lora_fair,
     /* factors */

@@ -1,0 +1,248 @@
+/* EVA as a command: for language models on texts, and for networks on images. */
+#include <math.h>
+#include <string.h>
+
+#include "sow/file.h"
+#include "sow/json.h"
+#include "sow/log.h"
+#include "sow/safetensors.h"
+#include "starts/adapters/base_model.h"
+#include "starts/adapters/eva.h"
+
+static const sow_option options[] = {
+    SOW_OPTION_TEXT("model", NULL, "base model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
+    SOW_OPTION_TEXT("arch", NULL, "instead of --model: network on images, like mlp:784-512-512-10; needs --start"),
+    SOW_OPTION_PATH("start", NULL, "--arch: its trained weights, safetensors"),
+    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
+     "what it will be tuned on: JSON lines, TSV or plain text; with --arch a data set of images", SOW_OPTION_REQUIRED},
+    SOW_OPTION_INT("rank", "16", 1, 4096, "budget of ranks a layer"),
+    SOW_OPTION_REAL("rho", "2", 1, 1000, "how far a layer's rank may grow, as a factor of --rank; 1: all keep it"),
+    SOW_OPTION_REAL("alpha", "1", 1e-6, 1e6, "lora_alpha; every layer has the scale alpha / rank"),
+    SOW_OPTION_FLAG("own-alpha", "scale alpha / its own rank in each layer, instead of the same everywhere"),
+    SOW_OPTION_CHOICE("metric", "ratio", "ratio|raw|sum|max",
+                      "what ranks are given by: share of the layer's variance, variance, share among the components "
+                      "followed, share of the largest"),
+    SOW_OPTION_FLAG("whiten", "divide rows of A by the root of their singular value (used for vision models)"),
+    SOW_OPTION_TEXT("targets", "all", "layers by the ends of their names, like q_proj,v_proj"),
+    SOW_OPTION_CHOICE("solver", "ipca", "ipca|gram",
+                      "incremental components until none turns; or exact second moments until subspaces hold, for "
+                      "layers of up to some 4,000 inputs"),
+    SOW_OPTION_REAL("tau", "0.99", 0, 1, "ipca: cosine with the batch before from which a component is settled"),
+    SOW_OPTION_REAL("capture", "0.95", 0, 1,
+                    "gram: share of variance that the subspace of half the batches must hold to be settled"),
+    SOW_OPTION_FLAG("exact", "ipca: full decompositions instead of randomised ones; slow"),
+    {"svd-batch", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, "samples",
+     "of a batch; default: 4 sequences, 256 images. Its rows must be as many as a layer's components", 0},
+    {"min-batches", 0, SOW_TYPE_INT, "1", 1, 1e9, NULL, "batches", "before it may end", 0},
+    {"max-batches", 0, SOW_TYPE_INT, NULL, 1, 1e9, NULL, "batches",
+     "after which it ends with what it has; default: 200, with --solver gram 64", 0},
+    SOW_OPTION_CHOICE("label-mask", "on", "on|off", "count only tokens of answers, where the data has them"),
+    SOW_OPTION_FLAG("in-order", "batches in the order of the data instead of at random"),
+    BASE_TEXT_OPTIONS,
+    SOW_OPTION_SEED,
+    SOW_OPTION_OUTPUT("adapter folder, as PEFT reads it"),
+    SOW_OPTION_FORCE,
+    {0},
+};
+
+typedef struct job {
+    sow_call *call;
+    sow_eva_config config;
+    base_model base;
+    sow_text_batches *text_batches;
+    sow_model *model; /* of --arch */
+    sow_data *data;
+    sow_batches *batches;
+    sow_sites sites;
+    sow_input inputs[2];
+    int input_count;
+    const char *base_name, *data_name;
+    sow_adapter *adapter;
+    sow_eva_report report;
+} job;
+
+/* ---- settings ---- */
+
+static sow_eva_metric metric_of(const char *name) {
+    static const char *const names[] = {"ratio", "raw", "sum", "max"};
+    int i = 0;
+    while (i < 3 && strcmp(names[i], name) != 0) i++;
+    return (sow_eva_metric)i;
+}
+
+static void settle_config(job *j) {
+    sow_call *call = j->call;
+    bool gram = !strcmp(sow_text(call, "solver"), "gram");
+    sow_resolve(call, "max-batches", gram ? "64" : "200");
+    j->config = (sow_eva_config){
+        .rank = sow_int(call, "rank"),
+        .rho = sow_real(call, "rho"),
+        .tau = sow_real(call, "tau"),
+        .capture = sow_real(call, "capture"),
+        .alpha = sow_real(call, "alpha"),
+        .own_alpha = sow_flag(call, "own-alpha"),
+        .whiten = sow_flag(call, "whiten"),
+        .exact = sow_flag(call, "exact"),
+        .solver = gram ? SOW_EVA_GRAM : SOW_EVA_IPCA,
+        .metric = metric_of(sow_text(call, "metric")),
+        .min_batches = sow_int(call, "min-batches"),
+        .max_batches = sow_int(call, "max-batches"),
+        .seed = (uint64_t)sow_int(call, "seed"),
+    };
+}
+
+static sow_status check_options(const sow_call *call) {
+    static const char *const of_texts[] = {"length",  "prompt-field",  "completion-field",
+                                           "loss-on", "chat-template", "label-mask"};
+    bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
+    if (lm == net)
+        return sow_fail(SOW_E_ARGUMENT, lm ? "--model and --arch exclude each other"
+                                           : "missing --model, a language model, or --arch, a network on images");
+    if (net != (sow_text(call, "start") != NULL))
+        return sow_fail(SOW_E_ARGUMENT,
+                        net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
+    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++)
+        if (sow_given(call, of_texts[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_texts[i]);
+    if (sow_given(call, "exact") && !strcmp(sow_text(call, "solver"), "gram"))
+        return sow_fail(SOW_E_ARGUMENT, "--exact belongs to --solver ipca; gram is exact");
+    return sow_check_output(call, sow_text(call, "out"));
+}
+
+/* Before long work: memory beside the model, and how many batches. */
+static void announce(const job *j, int64_t rows) {
+    double bytes = 0, wide = 0;
+    int64_t hooks = 0;
+    for (int64_t i = 0; i < j->sites.count; i++) {
+        double in = (double)j->sites.at[i].in, n = (double)eva_components(&j->config, j->config.rho, j->sites.at[i].in);
+        if (j->sites.at[i].shares != i) continue;
+        hooks++;
+        bytes += j->config.solver == SOW_EVA_GRAM ? 4 * in * in + 4 * n * in : 4 * n * in;
+        wide = fmax(wide, in);
+    }
+    bytes += 4 * (double)rows * wide * 8;
+    sow_note("%lld layers, %lld different inputs; at most %lld batches of about %lld rows, %.2g GB beside the model",
+             (long long)j->sites.count, (long long)hooks, (long long)j->config.max_batches, (long long)rows,
+             1e-9 * bytes);
+}
+
+static sow_status solve(job *j, const sow_eva_source *source) {
+    double begin = sow_seconds();
+    SOW_TRY(sow_eva(&j->config, &j->sites, source, j->call->arena, &j->adapter, &j->report));
+    sow_note("%lld batches in %.3g s", (long long)j->report.batches, sow_seconds() - begin);
+    if (!j->report.converged)
+        sow_warn("not settled after %lld batches: what was found so far is used; --max-batches allows more",
+                 (long long)j->report.batches);
+    return SOW_OK;
+}
+
+/* ---- language models ---- */
+
+static sow_status start_lm(job *j) {
+    sow_call *call = j->call;
+    SOW_TRY(base_model_open(call, &j->base));
+    j->sites = j->base.sites;
+    j->base_name = j->base.inputs[0].name;
+    j->data_name = j->base.inputs[1].name;
+    memcpy(j->inputs, j->base.inputs, sizeof j->inputs);
+    j->input_count = 2;
+    int64_t size = sow_int(call, "svd-batch");
+    const sow_texts *texts = j->base.texts;
+    SOW_TRY(sow_text_batches_new(texts, size, j->config.seed, !sow_flag(call, "in-order"), &j->text_batches));
+    announce(j, texts->start[texts->count] * size / texts->count);
+    sow_eva_texts from = {.lm = j->base.lm,
+                          .batches = j->text_batches,
+                          .label_mask = !strcmp(sow_text(call, "label-mask"), "on"),
+                          .arena = call->arena};
+    sow_eva_source source = {sow_eva_texts_forward, sow_text_batches_per_epoch(j->text_batches), &from};
+    SOW_TRY(solve(j, &source));
+    j->adapter->base = j->base.folder;
+    j->adapter->task = j->base.lm->config.family == SOW_LM_BERT ? "FEATURE_EXTRACTION" : "CAUSAL_LM";
+    if (j->adapter->count == j->sites.count) j->adapter->targets = base_targets(call->arena, &j->base.all, &j->sites);
+    return SOW_OK;
+}
+
+/* ---- networks on images ---- */
+
+static sow_status start_network(job *j) {
+    sow_call *call = j->call;
+    sow_sites all;
+    SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
+    SOW_TRY(sow_model_new(sow_text(call, "arch"), &j->data->geometry, &j->model));
+    SOW_TRY(sow_load_into(sow_text(call, "start"), j->model->state));
+    SOW_TRY(sow_model_sites(call->arena, j->model, &all));
+    SOW_TRY(sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &j->sites));
+    j->inputs[0] = (sow_input){.option = "data", .name = j->data->name};
+    memcpy(j->inputs[0].sha256, j->data->sha256, sizeof j->data->sha256);
+    j->input_count = 1;
+    j->base_name = sow_text(call, "arch");
+    j->data_name = j->data->name;
+    int64_t size = sow_int(call, "svd-batch");
+    SOW_TRY(sow_batches_new(j->data, &j->data->train, size, j->config.seed, !sow_flag(call, "in-order"),
+                            SOW_AUGMENT_NONE, &j->batches));
+    announce(j, size);
+    sow_eva_images from = {j->model, j->batches};
+    sow_eva_source source = {sow_eva_images_forward, sow_batches_per_epoch(j->batches), &from};
+    SOW_TRY(solve(j, &source));
+    if (j->adapter->count == j->sites.count) j->adapter->targets = base_targets(call->arena, &all, &j->sites);
+    return SOW_OK;
+}
+
+/* ---- the folder ---- */
+
+static sow_status write_folder(job *j) {
+    sow_call *call = j->call;
+    const char *folder = sow_text(call, "out"), *passport,
+               *card = eva_card(call, &j->config, &j->report, j->base_name, j->data_name);
+    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "README.md"};
+    if (!card) return SOW_E_MEMORY;
+    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->inputs, j->input_count, &passport));
+    SOW_TRY(sow_make_folder(folder));
+    SOW_TRY(eva_write_report(call, &j->config, &j->report, folder));
+    SOW_TRY(sow_adapter_write(j->adapter, folder, passport, card));
+    for (int i = 0; i < 3; i++) {
+        char *path = sow_path_join(call->arena, folder, files[i]);
+        if (!path) return SOW_E_MEMORY;
+        SOW_TRY(sow_wrote(call, path));
+    }
+    const char *what = sow_text(call, "model") ? "model" : "arch";
+    char *next = sow_arena_format(call->arena,
+                                  "sow train --%s %s --data %s --adapter %s --optimizer adamw --lr 5e-4 --schedule "
+                                  "warmup:20+cosine --steps 300 -o tuned/",
+                                  what, sow_text(call, what), sow_text(call, "data"), folder);
+    if (!next || json_object_set_new(call->result, "next", json_string(next)))
+        return sow_fail(SOW_E_MEMORY, "out of memory");
+    return SOW_OK;
+}
+
+static sow_status run(sow_call *call) {
+    job j = {.call = call};
+    SOW_TRY(check_options(call));
+    sow_resolve(call, "svd-batch", sow_text(call, "model") ? "4" : "256");
+    settle_config(&j);
+    sow_status status = sow_text(call, "model") ? start_lm(&j) : start_network(&j);
+    if (status == SOW_OK) status = write_folder(&j);
+    sow_adapter_free(j.adapter);
+    sow_text_batches_free(j.text_batches);
+    base_model_close(&j.base);
+    sow_batches_free(j.batches);
+    sow_model_free(j.model);
+    sow_data_free(j.data);
+    return status;
+}
+
+static const sow_action actions[] = {
+    {"make", "write an adapter folder whose A matrices are the data's principal directions", options, run,
+     "sow eva --model smollm2 --data train.jsonl --rank 16 -o adapter/", SOW_ACTION_COMPUTES},
+    {"simulate", "a small network trained on one data set and tuned on another, from any adapter start",
+     eva_simulate_options, eva_simulate, NULL, SOW_ACTION_COMPUTES | SOW_ACTION_HIDDEN},
+    {0},
+};
+
+const sow_method sow_method_eva = {
+    .name = "eva",
+    .family = "adapters",
+    .summary = "LoRA adapters that start from the directions which the data excites",
+    .paper = "Paischer et al. 2024, arXiv 2410.07170",
+    .actions = actions,
+    .study = "eva",
+};
