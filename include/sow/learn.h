@@ -54,12 +54,15 @@ sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *
 int64_t sow_block_count(int64_t count);
 int64_t sow_block_first(int64_t count, int64_t b);
 
-/* Mean and covariance (divided by the count) of the rows: mean [width], covariance [width, width] or NULL. Two passes:
- * the second subtracts the mean, so that no digits are lost far from the origin. SOW_E_NUMBER names the first row that
+/* Mean and covariance (divided by the count) of the rows: mean [width], covariance [width, width] or NULL. One pass,
+ * about the mean of a few rows, so that no digits are lost far from the origin. SOW_E_NUMBER names the first row that
  * is not finite; SOW_E_SHAPE: no rows. */
 sow_status sow_rows_moments(const sow_rows *rows, double *mean, double *covariance);
+/* Mean and variances [width], likewise. */
+sow_status sow_rows_variances(const sow_rows *rows, double *mean, double *variance);
 
-/* At most `most` rows taken evenly, copied by columns into the arena: learners try on them what is dear on all.
+/* At most `most` rows, one from each of so many equal stretches (always the same ones, at places that look random, so that
+ * an order in the table does no harm), copied by columns into the arena: learners try on them what is dear on all.
  * numbers: [rows of out] which they are, or NULL. */
 sow_status sow_rows_sample(const sow_rows *rows, int64_t most, sow_arena *arena, sow_rows *out, int64_t **numbers);
 /* Rows [first, first + count) of the rows. */
@@ -81,7 +84,7 @@ typedef struct sow_kmeans_config {
     int rounds;       /* Lloyd rounds of a start, at most; 100 */
     int trial_rounds; /* of a start before the best of them goes on alone; 0: each goes on to its end */
     double tolerance; /* ends when no centroid moved further than this times the rows' root mean square spread; 1e-9 */
-    int64_t sample;   /* above this many rows starts compete on every k-th row, and the best goes on with all, both to
+    int64_t sample;   /* above this many rows starts compete on so many of them, and the best goes on with all, both to
                          a tolerance of 1e-4 at least; 0: never */
     uint64_t seed, number; /* fits of one seed with different numbers draw different starts */
     const double *initial; /* [clusters, width]: go on from these centroids; NULL: as `start` says */
@@ -134,14 +137,16 @@ typedef struct sow_mixture {
 
 typedef struct sow_mixture_config {
     sow_covariance covariance;
-    int rounds;       /* at most; 200 */
+    int rounds;       /* at most; 200. 0: the Gaussians of the partition as it is, without a likelihood */
     double tolerance; /* ends when a round adds less than this times count * width to the log likelihood; 1e-6 */
     double floor;     /* is added to variances: times the rows' mean variance; 1e-6 */
-    int64_t sample;   /* above this many rows the rounds begin on every k-th row; 0: never */
+    int64_t sample;   /* above this many rows the rounds begin on so many of them; 0: never */
     double target; /* log likelihood a row that the mixture is wanted for: rounds end early, as hopeless, where it will
                          not be reached; 0: none */
     double *trace; /* [rounds]: log likelihood by round on all rows, or NULL */
     const sow_mixture *initial; /* begin with this mixture, not with `labels`; NULL: none */
+    int32_t *component;         /* [count] each row's likeliest component in the end, and its responsibility: saves a */
+    double *responsibility;     /* call of sow_mixture_assign; NULL: not wanted */
 } sow_mixture_config;
 /* Full, 200 rounds, 1e-6, 1e-6, sample 8,192. */
 sow_mixture_config sow_mixture_defaults(void);
@@ -173,7 +178,7 @@ double sow_bic(double log_likelihood, int64_t parameters, int64_t count);
 sow_status sow_adjusted_rand(const int32_t *a, const int32_t *b, int64_t n, double *out);
 /* Normalised mutual information, arithmetic mean of the entropies below the line (scikit-learn's default). */
 sow_status sow_normalised_information(const int32_t *a, const int32_t *b, int64_t n, double *out);
-/* Mean silhouette (Rousseeuw 1987) with Euclidean distance, of at most `most` rows taken evenly (0: all). Single rows of a
+/* Mean silhouette (Rousseeuw 1987) with Euclidean distance, of at most `most` rows (0: all). Single rows of a
  * cluster count 0. SOW_E_RANGE: fewer than two clusters. Cost: O(m^2 width) for m rows. */
 sow_status sow_silhouette(const sow_rows *rows, const int32_t *labels, int64_t most, double *out);
 

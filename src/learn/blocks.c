@@ -9,7 +9,7 @@
 #include "sow/log.h"
 #include "sow/threads.h"
 
-enum { BLOCKS_MAX = 64, BLOCK_ROWS = 2048, INPUT_TILE = 8 };
+enum { BLOCKS_MAX = 64, BLOCK_ROWS = 2048, INPUT_TILE = 8, AHEAD = 16 };
 static const size_t sums_bytes_max = (size_t)256 << 20; /* of all blocks; above it they run in groups */
 
 sow_status sow_rows_of(sow_tensor data, sow_rows *out) {
@@ -24,13 +24,22 @@ sow_status sow_rows_of(sow_tensor data, sow_rows *out) {
 
 /* ---- one chunk, by columns ---- */
 
+/* Chosen rows lie apart: the processor does not guess where the next ones are. */
+static inline void prefetch_rows(const char *data, int64_t row_bytes, const int64_t *index, int64_t count,
+                                 int64_t bytes) {
+    for (int64_t k = 0; k < count; k++)
+        for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(data + index[k] * row_bytes + b);
+}
+
 /* Rows with values side by side become columns, eight rows at a time. index NULL: rows from `first` on. */
 #define TURN(name, type)                                                                                     \
     SOW_CLONES static void name(const type *data, int64_t row_stride, const int64_t *index, int64_t first,   \
                                 int64_t columns, int64_t count, double *restrict out, int64_t stride) {      \
-        int64_t i = 0;                                                                                       \
+        int64_t i = 0, size = (int64_t)sizeof(type);                                                         \
         for (; i + 8 <= count; i += 8) {                                                                     \
             const type *row[8];                                                                              \
+            if (index && i + AHEAD + 8 <= count)                                                             \
+                prefetch_rows((const char *)data, row_stride *size, index + i + AHEAD, 8, columns * size);   \
             for (int k = 0; k < 8; k++) row[k] = data + (index ? index[i + k] : first + i + k) * row_stride; \
             for (int64_t j = 0; j < columns; j++)                                                            \
                 for (int k = 0; k < 8; k++) out[j * stride + i + k] = row[k][j];                             \
@@ -102,7 +111,26 @@ void sow_rows_chunk(const sow_rows *rows, int64_t first, int64_t count, double *
     }
 }
 
+/* Pages of a mapped file that were read for rows [first, last) are given back: they come again from the system's cache. */
+static void give_back(const sow_rows *rows, int64_t first, int64_t last) {
+    const sow_tensor *t = &rows->data;
+    int64_t a = rows->index ? rows->index[first] : first, b = (rows->index ? rows->index[last - 1] : last - 1) + 1;
+    if (!rows->mapped || t->stride[0] < t->stride[1]) return;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), size = sow_dtype_size(t->dtype);
+    uintptr_t begin = ((uintptr_t)t->data + (uintptr_t)(a * t->stride[0]) * size + page - 1) / page * page,
+              end = ((uintptr_t)t->data + (uintptr_t)(b * t->stride[0]) * size) / page * page;
+    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 /* ---- some of the rows ---- */
+
+/* A number that looks random for each i (SplitMix64's last step): evenly taken rows would alias with an order in the table. */
+static uint64_t scatter(uint64_t i) {
+    i = (i + 1) * 0x9e3779b97f4a7c15u;
+    i = (i ^ i >> 30) * 0xbf58476d1ce4e5b9u;
+    i = (i ^ i >> 27) * 0x94d049bb133111ebu;
+    return i ^ i >> 31;
+}
 
 sow_status sow_rows_sample(const sow_rows *rows, int64_t most, sow_arena *arena, sow_rows *out, int64_t **numbers) {
     int64_t n = rows->count < most ? rows->count : most, *index;
@@ -111,15 +139,19 @@ sow_status sow_rows_sample(const sow_rows *rows, int64_t most, sow_arena *arena,
     SOW_TRY(SOW_NEW_RAW(arena, index, n));
     SOW_TRY(SOW_NEW_RAW(arena, values, n * rows->width));
     for (int64_t i = 0; i < n; i++) {
-        int64_t row = (int64_t)((__int128)i * rows->count / n);
+        int64_t row = (int64_t)((__int128)i * rows->count / n), next = (int64_t)((__int128)(i + 1) * rows->count / n);
+        row += (int64_t)(scatter((uint64_t)i) % (uint64_t)(next - row));
         if (numbers) (*numbers)[i] = row;
         index[i] = rows->index ? rows->index[row] : row;
     }
     sow_rows chosen = *rows;
     chosen.index = index;
     chosen.count = n;
-    for (int64_t i = 0; i < n; i += SOW_CHUNK) /* columns n apart: chunks of it are copied, not turned */
-        sow_rows_chunk(&chosen, i, n - i < SOW_CHUNK ? n - i : SOW_CHUNK, values + i, n);
+    for (int64_t i = 0; i < n; i += SOW_CHUNK) { /* columns n apart: chunks of it are copied, not turned */
+        int64_t count = n - i < SOW_CHUNK ? n - i : SOW_CHUNK;
+        sow_rows_chunk(&chosen, i, count, values + i, n);
+        give_back(&chosen, i, i + count);
+    }
     sow_tensor t = SOW_TENSOR(values, SOW_F64, n, rows->width);
     t.stride[0] = 1;
     t.stride[1] = n;
@@ -153,17 +185,6 @@ typedef struct pass {
     double *sums, *buffers; /* [blocks in flight, sums], [cells in flight, buffer] */
     int64_t buffer, begin;
 } pass;
-
-/* Pages of a mapped file that this block has read are given back: they come again from the system's cache. */
-static void give_back(const sow_rows *rows, int64_t first, int64_t last) {
-    const sow_tensor *t = &rows->data;
-    int64_t a = rows->index ? rows->index[first] : first, b = (rows->index ? rows->index[last - 1] : last - 1) + 1;
-    if (!rows->mapped || t->stride[0] < t->stride[1]) return;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), size = sow_dtype_size(t->dtype);
-    uintptr_t begin = ((uintptr_t)t->data + (uintptr_t)(a * t->stride[0]) * size + page - 1) / page * page,
-              end = ((uintptr_t)t->data + (uintptr_t)(b * t->stride[0]) * size) / page * page;
-    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
-}
 
 static void run_block(void *context, int64_t cell) {
     const pass *p = context;
@@ -218,22 +239,35 @@ sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *
 
 typedef struct moments {
     int64_t width;
-    const double *mean;
+    const double *origin;
+    bool products; /* of all pairs of columns, else squares alone */
 } moments;
 
-static void sum_columns(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
-    const moments *m = context;
-    (void)first, (void)scratch;
-    for (int64_t j = 0; j < m->width; j++) sums[j] += learn_sum(x + j * LEARN_STRIDE, count);
-}
-
-static void sum_products(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
+/* sums: of the columns, then of their squares or products, all about the origin. */
+static void sum_moments(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
     const moments *m = context;
     (void)first;
-    for (int64_t j = 0; j < m->width; j++)
-        for (int64_t i = 0; i < count; i++) scratch[j * LEARN_STRIDE + i] = x[j * LEARN_STRIDE + i] - m->mean[j];
+    for (int64_t j = 0; j < m->width; j++) {
+        double *centred = scratch + j * LEARN_STRIDE;
+        for (int64_t i = 0; i < count; i++) centred[i] = x[j * LEARN_STRIDE + i] - m->origin[j];
+        sums[j] += learn_sum(centred, count);
+        if (!m->products) sums[m->width + j] += learn_dot(centred, centred, count);
+    }
+    if (!m->products) return;
     learn_pad(scratch, m->width, count);
-    learn_products(scratch, scratch, m->width, count, sums);
+    learn_products(scratch, scratch, m->width, count, sums + m->width);
+}
+
+/* The mean of a few rows spread over all; of equal rows exactly their value. row: [width] of scratch. */
+static void find_origin(const sow_rows *rows, double *origin, double *sum, double *row) {
+    int64_t d = rows->width, few = rows->count < SOW_CHUNK ? rows->count : SOW_CHUNK;
+    sow_rows_chunk(rows, 0, 1, origin, 1);
+    memset(sum, 0, (size_t)d * sizeof *sum);
+    for (int64_t i = 1; i < few; i++) {
+        sow_rows_chunk(rows, (int64_t)((__int128)i * rows->count / few), 1, row, 1);
+        for (int64_t j = 0; j < d; j++) sum[j] += row[j] - origin[j];
+    }
+    for (int64_t j = 0; j < d; j++) origin[j] += sum[j] / (double)few;
 }
 
 /* The first row with a value that is not finite. */
@@ -248,22 +282,45 @@ static sow_status name_bad_row(const sow_rows *rows) {
     return sow_fail(SOW_E_NUMBER, "the rows' values are too large to be added up");
 }
 
-sow_status sow_rows_moments(const sow_rows *rows, double *mean, double *covariance) {
-    int64_t d = rows->width;
-    moments m = {.width = d, .mean = mean};
-    if (rows->count < 1) return sow_fail(SOW_E_SHAPE, "no rows");
-    SOW_TRY(sow_blocks(rows, &(sow_block_work){sum_columns, &m, d, 0}, mean));
+/* second: [width] variances or [width, width] products about the mean, divided by the count; or NULL. */
+static sow_status collect(const sow_rows *rows, bool products, double *room, double *mean, double *second) {
+    int64_t d = rows->width, size = products ? d * d : d;
+    double *origin = room, *sums = room + d, n = (double)rows->count;
+    moments m = {.width = d, .origin = origin, .products = products};
+    find_origin(rows, origin, sums, mean);
+    SOW_TRY(sow_blocks(rows, &(sow_block_work){sum_moments, &m, d + size, d * LEARN_STRIDE}, sums));
     for (int64_t j = 0; j < d; j++) {
+        sums[j] /= n;
+        mean[j] = origin[j] + sums[j];
         if (!isfinite(mean[j])) return name_bad_row(rows);
-        mean[j] /= (double)rows->count;
     }
-    if (!covariance) return SOW_OK;
-    SOW_TRY(sow_blocks(rows, &(sow_block_work){sum_products, &m, d * d, d * LEARN_STRIDE}, covariance));
-    for (int64_t a = 0; a < d; a++)
-        for (int64_t b = 0; b <= a; b++) {
-            double value = covariance[a * d + b] / (double)rows->count;
+    for (int64_t a = 0; second && a < d; a++)
+        for (int64_t b = products ? 0 : a; b <= a; b++) {
+            int64_t at = products ? a * d + b : a;
+            double value = sums[d + at] / n - sums[a] * sums[b];
             if (!isfinite(value)) return name_bad_row(rows);
-            covariance[a * d + b] = covariance[b * d + a] = value;
+            if (a == b && value < 0) value = 0;
+            second[at] = value;
+            if (products) second[b * d + a] = value;
         }
     return SOW_OK;
+}
+
+static sow_status measure(const sow_rows *rows, bool products, double *mean, double *second) {
+    int64_t d = rows->width, numbers;
+    if (rows->count < 1) return sow_fail(SOW_E_SHAPE, "no rows");
+    SOW_TRY(sow_multiply(d, products ? d + 2 : 3, &numbers));
+    double *room = sow_reallocate(NULL, (size_t)numbers * sizeof *room);
+    if (!room) return SOW_E_MEMORY;
+    sow_status status = collect(rows, products, room, mean, second);
+    sow_release(room);
+    return status;
+}
+
+sow_status sow_rows_moments(const sow_rows *rows, double *mean, double *covariance) {
+    return measure(rows, covariance != NULL, mean, covariance);
+}
+
+sow_status sow_rows_variances(const sow_rows *rows, double *mean, double *variance) {
+    return measure(rows, false, mean, variance);
 }

@@ -348,13 +348,12 @@ static sow_status check(const sow_rows *rows, const sow_kmeans_config *c) {
 }
 
 static sow_status measure_spread(const sow_rows *rows, sow_arena *scratch, double *out) {
-    double *mean, *sums;
+    double *mean, *variances, sum = 0;
     SOW_TRY(SOW_NEW(scratch, mean, rows->width));
-    SOW_TRY(SOW_NEW(scratch, sums, rows->width + 2));
-    SOW_TRY(sow_rows_moments(rows, mean, NULL));
-    assignment a = {1, rows->width, mean, NULL, NULL};
-    SOW_TRY(assign(rows, &a, sums));
-    *out = sqrt(sums[rows->width + 1] / (double)rows->count);
+    SOW_TRY(SOW_NEW(scratch, variances, rows->width));
+    SOW_TRY(sow_rows_variances(rows, mean, variances));
+    for (int64_t j = 0; j < rows->width; j++) sum += variances[j];
+    *out = sqrt(sum);
     return isfinite(*out) ? SOW_OK : sow_fail(SOW_E_NUMBER, "k-means: the rows' values are too large");
 }
 

@@ -177,6 +177,9 @@ typedef struct em_round {
     int64_t width;
     sow_covariance covariance;
     const double *origin; /* [width] second moments are taken around it, to keep their digits */
+    bool last;            /* no maximisation follows: the likelihood is enough */
+    int32_t *component;   /* [count] the likeliest one of each row, and its responsibility; or NULL */
+    double *responsibility;
 } em_round;
 
 /* sums: [components] weights, [components, width] first moments, second moments in the shape of the covariance (tied:
@@ -208,18 +211,54 @@ static void add_component(const em_round *p, int k, int64_t count, const double 
     learn_products(weighted, centred, d, count, second + k * d * d);
 }
 
+/* A partition's responsibilities are 0 and 1: each row is added to its component alone. */
+static void add_partition(const em_round *p, int64_t first, int64_t count, const double *x, double *sums, double *own) {
+    int64_t d = p->width, K = p->components, place[SOW_CHUNK];
+    double *second = sums + K * (1 + d);
+    for (int k = 0; k < K; k++) {
+        int64_t size = 0;
+        for (int64_t i = 0; i < count; i++)
+            if (p->labels[first + i] == k) place[size++] = i;
+        if (size == 0) continue;
+        sums[k] += (double)size;
+        for (int64_t j = 0; j < d; j++) {
+            double *column = own + j * LEARN_STRIDE;
+            for (int64_t i = 0; i < size; i++) column[i] = x[j * LEARN_STRIDE + place[i]] - p->origin[j];
+            sums[K + k * d + j] += learn_sum(column, size);
+            if (!is_full(p->covariance)) second[k * d + j] += learn_dot(column, column, size);
+        }
+        if (!is_full(p->covariance)) continue;
+        learn_pad(own, d, size);
+        learn_products(own, own, d, size, p->covariance == SOW_COVARIANCE_FULL ? second + k * d * d : second);
+    }
+}
+
+/* The likeliest components of a chunk's rows; r [components, LEARN_STRIDE]. */
+static void note_likeliest(const double *r, int components, int64_t count, int32_t *component, double *responsibility) {
+    for (int64_t i = 0; i < count; i++) {
+        int best = 0;
+        for (int k = 1; k < components; k++)
+            if (r[k * LEARN_STRIDE + i] > r[best * LEARN_STRIDE + i]) best = k;
+        if (component) component[i] = best;
+        if (responsibility) responsibility[i] = r[best * LEARN_STRIDE + i];
+    }
+}
+
 static void round_chunk(void *context, int64_t first, int64_t count, const double *x, double *sums, double *scratch) {
     const em_round *p = context;
     int64_t d = p->width, columns = d * LEARN_STRIDE;
     double *centred = scratch, *weighted = scratch + columns, *r = weighted + columns,
            *density = r + p->components * LEARN_STRIDE;
-    if (p->mixture) {
-        expect(p->mixture, x, count, weighted, r, density);
-        sums[sums_size(p) - 1] += learn_sum(density, count);
-    } else {
-        for (int k = 0; k < p->components; k++)
-            for (int64_t i = 0; i < count; i++) r[k * LEARN_STRIDE + i] = p->labels[first + i] == k;
+    if (!p->mixture) {
+        add_partition(p, first, count, x, sums, centred);
+        return;
     }
+    expect(p->mixture, x, count, weighted, r, density);
+    sums[sums_size(p) - 1] += learn_sum(density, count);
+    if (p->component || p->responsibility)
+        note_likeliest(r, p->components, count, p->component ? p->component + first : NULL,
+                       p->responsibility ? p->responsibility + first : NULL);
+    if (p->last) return;
     for (int64_t j = 0; j < d; j++)
         for (int64_t i = 0; i < count; i++) centred[j * LEARN_STRIDE + i] = x[j * LEARN_STRIDE + i] - p->origin[j];
     learn_pad(centred, d, count);
@@ -285,7 +324,14 @@ static sow_status maximise(const fitting *f) {
 
 static sow_status run_rounds(fitting *f, const int32_t *labels, bool all_rows) {
     sow_mixture *m = f->m;
-    em_round p = {labels ? NULL : m, labels, m->components, m->width, m->covariance, f->origin};
+    em_round p = {.mixture = labels ? NULL : m,
+                  .labels = labels,
+                  .components = m->components,
+                  .width = m->width,
+                  .covariance = m->covariance,
+                  .origin = f->origin,
+                  .component = all_rows ? f->config->component : NULL,
+                  .responsibility = all_rows ? f->config->responsibility : NULL};
     double n = (double)f->rows->count, limit = f->config->tolerance * n * (double)m->width, before = -INFINITY;
     double target = f->config->target < 0 || f->config->target > 0 ? f->config->target * n : -INFINITY;
     if (labels) {
@@ -295,6 +341,7 @@ static sow_status run_rounds(fitting *f, const int32_t *labels, bool all_rows) {
     }
     m->settled = false;
     for (m->rounds = 0; m->rounds < f->config->rounds && !m->settled; m->rounds++) {
+        p.last = m->rounds + 1 == f->config->rounds;
         SOW_TRY(run_round(f->rows, &p, f->sums));
         m->log_likelihood = f->sums[sums_size(&p) - 1];
         if (!isfinite(m->log_likelihood)) return sow_fail(SOW_E_NUMBER, "mixture: the likelihood is not finite");
@@ -304,27 +351,71 @@ static sow_status run_rounds(fitting *f, const int32_t *labels, bool all_rows) {
         if (m->hopeless) return SOW_OK;
         before = m->log_likelihood;
         /* the last mixture stays: the likelihood is its own */
-        if (!m->settled && m->rounds + 1 < f->config->rounds) SOW_TRY(maximise(f));
+        if (!m->settled && !p.last) SOW_TRY(maximise(f));
     }
     return SOW_OK;
+}
+
+static sow_status check_spread(double variance) {
+    if (variance > 0 && isfinite(variance)) return SOW_OK;
+    return sow_fail(SOW_E_NUMBER, variance > 0 ? "mixture: the rows' values are too large"
+                                               : "mixture: all rows are equal: they have no spread to describe");
 }
 
 /* Mean of all rows, and what the floor adds: a part of the mean variance. */
 static sow_status find_origin(fitting *f, sow_arena *scratch) {
     int64_t d = f->m->width;
-    double *one, variance = 0;
-    em_round p = {NULL, NULL, 1, d, SOW_COVARIANCE_DIAG, f->origin};
-    SOW_TRY(SOW_NEW(scratch, one, sums_size(&p)));
-    SOW_TRY(sow_rows_moments(f->rows, f->origin, NULL));
-    int32_t *zeros;
-    SOW_TRY(SOW_NEW(scratch, zeros, f->rows->count));
-    p.labels = zeros;
-    SOW_TRY(run_round(f->rows, &p, one));
-    for (int64_t j = 0; j < d; j++) variance += one[1 + d + j] / (double)f->rows->count / (double)d;
-    if (!(variance > 0) || !isfinite(variance))
-        return sow_fail(SOW_E_NUMBER, variance > 0 ? "mixture: the rows' values are too large"
-                                                   : "mixture: all rows are equal: they have no spread to describe");
+    double *variances, variance = 0;
+    SOW_TRY(SOW_NEW(scratch, variances, d));
+    SOW_TRY(sow_rows_variances(f->rows, f->origin, variances));
+    for (int64_t j = 0; j < d; j++) variance += variances[j] / (double)d;
+    SOW_TRY(check_spread(variance));
     f->floor = f->config->floor * variance;
+    return SOW_OK;
+}
+
+/* One expectation of all rows. */
+static sow_status assign_all(fitting *f) {
+    const sow_mixture *m = f->m;
+    em_round p = {.mixture = m,
+                  .components = m->components,
+                  .width = m->width,
+                  .covariance = m->covariance,
+                  .last = true,
+                  .component = f->config->component,
+                  .responsibility = f->config->responsibility};
+    SOW_TRY(run_round(f->rows, &p, f->sums));
+    f->m->log_likelihood = f->sums[sums_size(&p) - 1];
+    return SOW_OK;
+}
+
+/* One Gaussian needs no rounds: its likelihood follows from the moments S of the rows, whose covariance C is S plus the
+ * floor: -n/2 (d log 2 pi + log det C + tr(C^-1 S)). */
+static sow_status fit_one(fitting *f) {
+    sow_mixture *m = f->m;
+    int64_t d = m->width, n = f->rows->count;
+    bool full = is_full(m->covariance), spherical = m->covariance == SOW_COVARIANCE_SPHERICAL;
+    double *c = m->covariances, *second = spherical ? f->sums : c, variance = 0, trace = 0; /* of C^-1 S */
+    SOW_TRY(full ? sow_rows_moments(f->rows, m->means, second) : sow_rows_variances(f->rows, m->means, second));
+    for (int64_t j = 0; j < d; j++) variance += second[full ? j * d + j : j] / (double)d;
+    SOW_TRY(check_spread(variance));
+    f->floor = f->config->floor * variance;
+    if (spherical) c[0] = variance + f->floor;
+    for (int64_t j = 0; !spherical && j < d; j++) c[full ? j * d + j : j] += f->floor;
+    m->weights[0] = 1;
+    SOW_TRY(prepare(m, f->factor));
+    if (full) {
+        trace = (double)d;
+        for (int64_t i = 0; i < d * d; i++) trace -= f->floor * m->whiten[i] * m->whiten[i];
+    } else {
+        for (int64_t j = 0; j < d; j++) trace += spherical ? variance / c[0] : 1 - f->floor / c[j];
+    }
+    m->log_likelihood = (double)n * (m->log_scale[0] - trace / 2);
+    m->rounds = 1;
+    m->settled = true;
+    if (f->config->trace) f->config->trace[0] = m->log_likelihood;
+    for (int64_t i = 0; f->config->component && i < n; i++) f->config->component[i] = 0;
+    for (int64_t i = 0; f->config->responsibility && i < n; i++) f->config->responsibility[i] = 1;
     return SOW_OK;
 }
 
@@ -336,6 +427,7 @@ static sow_status fit(fitting *f, const int32_t *labels, sow_arena *scratch) {
     SOW_TRY(SOW_NEW(scratch, f->origin, f->m->width));
     SOW_TRY(SOW_NEW(scratch, f->sums, sums_size(&p)));
     SOW_TRY(SOW_NEW(scratch, f->factor, f->m->width * f->m->width));
+    if (f->m->components == 1) return fit_one(f);
     if (c->sample > 0) {
         int64_t *numbers;
         int32_t *chosen;
@@ -352,9 +444,10 @@ static sow_status fit(fitting *f, const int32_t *labels, sow_arena *scratch) {
         labels = NULL;
     }
     if (!(sampled && c->initial)) SOW_TRY(run_rounds(f, labels, !sampled));
-    if (!sampled || f->m->hopeless) return SOW_OK;
+    if (!sampled) return SOW_OK;
     f->rows = all;
-    return run_rounds(f, NULL, true);
+    if (!f->m->hopeless) return run_rounds(f, NULL, true);
+    return c->component || c->responsibility ? assign_all(f) : SOW_OK;
 }
 
 sow_status sow_mixture_fit(const sow_rows *rows, int components, const int32_t *labels,
@@ -383,12 +476,9 @@ static void assign_chunk(void *context, int64_t first, int64_t count, const doub
     double *centred = scratch, *r = scratch + m->width * LEARN_STRIDE, *density = r + m->components * LEARN_STRIDE;
     expect(m, x, count, centred, r, density);
     sums[0] += learn_sum(density, count);
+    note_likeliest(r, m->components, count, a->out.component ? a->out.component + first : NULL,
+                   a->out.responsibility ? a->out.responsibility + first : NULL);
     for (int64_t i = 0; i < count; i++) {
-        int best = 0;
-        for (int k = 1; k < m->components; k++)
-            if (r[k * LEARN_STRIDE + i] > r[best * LEARN_STRIDE + i]) best = k;
-        if (a->out.component) a->out.component[first + i] = best;
-        if (a->out.responsibility) a->out.responsibility[first + i] = r[best * LEARN_STRIDE + i];
         if (a->out.log_density) a->out.log_density[first + i] = density[i];
         for (int k = 0; a->out.all && k < m->components; k++)
             a->out.all[(first + i) * m->components + k] = r[k * LEARN_STRIDE + i];

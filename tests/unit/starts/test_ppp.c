@@ -228,6 +228,29 @@ static void any_number_of_threads_gives_the_same_bits(void **state) {
     }
 }
 
+/* A part of many rows is tried first: what it refuses, and what goes on to all rows, ends as if all were tried at once. */
+static void trying_a_part_of_many_rows_first_changes_no_decision(void **state) {
+    enum { N = 30000 };
+    sow_rows rows = rows_of(planted(N, 3, 4, 5, 11), N, 3);
+    sow_ppp_config c = sow_ppp_defaults();
+    c.sample = 0;
+    sow_ppp all = fit(&rows, &c);
+    c.sample = 1500;
+    sow_ppp part = fit(&rows, &c);
+    double index;
+    assert_int_equal(all.clusters, 4);
+    assert_int_equal(part.clusters, 4);
+    OK(sow_adjusted_rand(all.labels, part.labels, N, &index));
+    assert_true(index > .999);
+    assert_int_equal(all.node_count, part.node_count);
+    assert_near(part.nodes[0].bic_one, all.nodes[0].bic_one, 1e-9 * all.nodes[0].bic_one);
+    assert_near(part.nodes[0].bic_parts, all.nodes[0].bic_parts, 1e-3 * all.nodes[0].bic_parts); /* where rounds end */
+    for (int i = 0; i < part.node_count; i++) { /* leaves say why, by evidence from a part of their rows */
+        const sow_ppp_node *n = &part.nodes[i];
+        if (n->child < 0) assert_true(!(n->bic_parts < n->bic_one) || n->agreement < c.agreement);
+    }
+}
+
 static void equal_rows_and_single_rows_are_refused(void **state) {
     double same[40];
     sow_ppp out;
@@ -253,6 +276,7 @@ int main(void) {
         cmocka_unit_test(several_parts_at_once_are_tried_where_two_are_refused),
         cmocka_unit_test(new_rows_go_where_they_belong),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(trying_a_part_of_many_rows_first_changes_no_decision),
         cmocka_unit_test(equal_rows_and_single_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -170,7 +170,8 @@ static sow_status read_safetensors(const ppp_input_options *o, ppp_input *out) {
 
 sow_status ppp_input_open(sow_arena *arena, const char *path, const ppp_input_options *o, ppp_input *out) {
     *out = (ppp_input){.path = path};
-    bool npy = sow_ends_with_any_case(path, ".npy"), vec = sow_ends_with_any_case(path, ".vec"), st = sow_ends_with_any_case(path, ".safetensors");
+    bool npy = sow_ends_with_any_case(path, ".npy"), vec = sow_ends_with_any_case(path, ".vec"),
+         st = sow_ends_with_any_case(path, ".safetensors");
     if ((npy || vec || st) && (o->truth || (o->ids && o->ids[0])))
         return sow_fail(SOW_E_ARGUMENT, "--id and --truth name columns of a CSV; %s has none", path);
     if (npy) SOW_TRY(read_npy(arena, out));

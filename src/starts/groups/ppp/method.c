@@ -218,7 +218,8 @@ static void warn(const job *j) {
     else if (p->clusters == 1)
         sow_warn("%s: no split stands: the rows look like one group (%s)%s", j->input.path,
                  root->decision + strlen("leaf: "),
-                 root->smallest * 20 < p->count ? "; a few rows far from all others hide the rest: look for outliers" : "");
+                 root->smallest * 20 < p->count ? "; a few rows far from all others hide the rest: look for outliers"
+                                                : "");
     if (j->config.clusters > p->clusters)
         sow_warn("only %d of the %d clusters that were asked for: the rest would have fewer than %" PRId64
                  " rows or no core",

@@ -5,6 +5,7 @@
 
 #include "starts/groups/ppp/ppp.h"
 
+enum { SCREENED = 8, SCREENED_NUMBERS = 4 << 20 }; /* what part of many rows is tried first, and at most how much */
 static const double cut_share = 0.05; /* of the rows that a split in two may leave outside of its cores unasked */
 static const double anderson_limit = 1.8692; /* A*^2 at level 0.0001, as in G-means (Hamerly and Elkan 2003) */
 
@@ -31,12 +32,8 @@ sow_status ppp_one_gaussian(const ppp_node_rows *node, const sow_ppp_config *con
     sow_mixture one;
     sow_mixture_config c = mixture_config(config);
     int64_t n = node->rows.count, d = node->rows.width;
-    int32_t *zeros;
-    c.sample = 0;
-    c.rounds = 1;
     SOW_TRY(sow_arena_new(&scratch));
-    sow_status status = SOW_NEW(scratch, zeros, n);
-    if (status == SOW_OK) status = sow_mixture_fit(&node->rows, 1, zeros, &c, scratch, &one);
+    sow_status status = sow_mixture_fit(&node->rows, 1, NULL, &c, scratch, &one);
     if (status == SOW_OK) {
         bool full = config->covariance == SOW_COVARIANCE_FULL || config->covariance == SOW_COVARIANCE_TIED;
         double trace = 0;
@@ -110,11 +107,12 @@ static sow_status test_normality(const sow_rows *rows, const double *centroids, 
 typedef struct trial {
     const ppp_node_rows *node;
     const sow_ppp_config *config;
-    double bic_one;
-    const double *initial; /* centroids to go on from, or NULL */
+    double bic_one, needed; /* needed: by how much the mixture's log likelihood a row must be above one Gaussian's */
+    const double *initial;  /* centroids to go on from, or NULL */
     const sow_mixture *initial_mixture;
+    bool whole; /* the mixture's rounds begin on all rows: few would promise too much */
     sow_kmeans kmeans;
-    sow_mixture mixture;
+    sow_mixture mixture, screened;
     int32_t *side, *component; /* [rows] of k-means and of the mixture */
     double *sure;              /* [rows] responsibility */
 } trial;
@@ -128,6 +126,7 @@ static sow_status partition(trial *t, int parts, sow_arena *scratch) {
     c.seed = t->config->seed;
     c.number = t->node->number * 16 + (uint64_t)parts;
     c.initial = t->initial;
+    if (c.sample > 0 && t->node->rows.count > c.sample) c.trial_rounds = 20; /* starts compete on a part anyway */
     if (parts > 2) { /* asked where two were refused, mostly in vain: short trials will do */
         c.trial_rounds = 10;
         c.rounds = 30;
@@ -137,20 +136,37 @@ static sow_status partition(trial *t, int parts, sow_arena *scratch) {
     return sow_kmeans_fit(&t->node->rows, &c, scratch, &t->kmeans, t->side);
 }
 
+/* Parameters that a mixture has more than one Gaussian. */
+static double further_parameters(const trial *t, int parts) {
+    int64_t width = t->node->rows.width;
+    sow_covariance c = t->config->covariance;
+    return (double)(sow_mixture_parameters(parts, width, c) - sow_mixture_parameters(1, width, c));
+}
+
+/* What the BIC asks for: a gain in log likelihood a row. */
+static double needed_gain(const trial *t, int parts) {
+    double n = (double)t->node->rows.count;
+    return (further_parameters(t, parts) * log(n) + t->config->bic_margin) / 2 / n;
+}
+
+/* One Gaussian's log likelihood a row. */
+static double likelihood_of_one(const trial *t) {
+    double n = (double)t->node->rows.count;
+    return ((double)sow_mixture_parameters(1, t->node->rows.width, t->config->covariance) * log(n) - t->bic_one) / 2 /
+           n;
+}
+
 static sow_status validate(trial *t, int parts, sow_arena *scratch) {
     sow_mixture_config c = mixture_config(t->config);
     int64_t n = t->node->rows.count;
     c.initial = t->initial_mixture;
-    if (t->config->test == SOW_PPP_BIC) { /* the log likelihood from which the BIC falls */
-        double penalty = (double)sow_mixture_parameters(parts, t->node->rows.width, c.covariance) * log((double)n);
-        c.target = (penalty + t->config->bic_margin - t->bic_one) / 2 / (double)n;
-    }
+    if (t->whole) c.sample = 0;
+    if (t->config->test == SOW_PPP_BIC) c.target = likelihood_of_one(t) + t->needed;
     SOW_TRY(SOW_NEW(scratch, t->component, n));
     SOW_TRY(SOW_NEW(scratch, t->sure, n));
-    SOW_TRY(sow_mixture_fit(&t->node->rows, parts, t->side, &c, scratch, &t->mixture));
-    return sow_mixture_assign(&t->mixture, &t->node->rows,
-                              (sow_membership){.component = t->component, .responsibility = t->sure},
-                              &t->mixture.log_likelihood);
+    c.component = t->component;
+    c.responsibility = t->sure;
+    return sow_mixture_fit(&t->node->rows, parts, t->side, &c, scratch, &t->mixture);
 }
 
 /* Component k is what became of part k, since the mixture began with the parts; two may have changed places. */
@@ -186,21 +202,69 @@ static const char *judge(const sow_ppp_config *c, const ppp_trial *t, double bic
     return NULL;
 }
 
+/* A split in two is first tried on an eighth of many rows. It goes on to all of them, from the centroids and the
+ * mixture that were found, unless it clearly fails: a mixture describes the rows that it was fitted to too well, by
+ * about half a row's gain a parameter (Akaike 1974), and what is left is still less than all rows would ask for.
+ * *refused: out holds the evidence, scaled to all rows. */
+static sow_status screen(trial *t, int parts, sow_arena *scratch, ppp_trial *out, bool *refused) {
+    const ppp_node_rows *node = t->node;
+    const sow_ppp_config *c = t->config;
+    ppp_node_rows part = *node;
+    trial s = {.node = &part, .config = c, .whole = true};
+    double unused, all = (double)node->rows.count;
+    int64_t most = node->rows.count / SCREENED;
+    *refused = false;
+    if (c->sample == 0 || c->clusters > 0 || t->initial || node->rows.count <= 2 * c->sample) return SOW_OK;
+    if (most * node->rows.width > SCREENED_NUMBERS) most = SCREENED_NUMBERS / node->rows.width;
+    if (most < c->sample) most = c->sample;
+    SOW_TRY(sow_rows_sample(&node->rows, most, scratch, &part.rows, NULL));
+    SOW_TRY(ppp_one_gaussian(&part, c, &s.bic_one, &unused));
+    double count = (double)part.rows.count, optimism = further_parameters(&s, parts) / 2 / count;
+    s.needed = needed_gain(t, parts) + optimism;
+    SOW_TRY(partition(&s, parts, scratch));
+    int64_t smallest = part.rows.count;
+    for (int k = 0; k < parts; k++)
+        if (s.kmeans.sizes[k] < smallest) smallest = s.kmeans.sizes[k];
+    out->smallest = (int64_t)((double)smallest * all / count);
+    out->sse = s.kmeans.sse * all / count;
+    if (out->smallest < (int64_t)(0.8 * (double)node->min_leaf)) out->why = "a side under the least size";
+    sow_status status = out->why ? SOW_OK : validate(&s, parts, scratch);
+    if (status == SOW_E_RANGE || status == SOW_E_NUMBER) return SOW_OK; /* all rows may tell more */
+    SOW_TRY(status);
+    t->initial = s.kmeans.centroids;
+    if (!(*refused = out->why != NULL)) {
+        double gain = s.mixture.log_likelihood / count - likelihood_of_one(&s);
+        t->screened = s.mixture;
+        t->initial_mixture = &t->screened;
+        out->agreement = agreement(&s, parts);
+        out->bic = t->bic_one + 2 * all * (needed_gain(t, parts) - gain + optimism);
+        if (out->agreement < c->agreement - 0.05) out->why = "k-means and mixture disagree";
+        else if (c->test == SOW_PPP_BIC && gain < s.needed) out->why = "BIC does not fall";
+        *refused = out->why != NULL;
+    }
+    return SOW_OK;
+}
+
 static sow_status try_parts(trial *t, int parts, double bic_one, sow_arena *scratch, ppp_trial *out) {
     const sow_rows *rows = &t->node->rows;
     int64_t smallest_core;
+    bool refused;
     t->bic_one = bic_one;
+    t->needed = needed_gain(t, parts);
     out->parts = parts;
     out->why = NULL;
+    out->accepted = false;
+    out->core = 0;
     out->agreement = out->bic = out->anderson = NAN;
+    SOW_TRY(screen(t, parts, scratch, out, &refused));
+    for (int64_t i = 0; i < rows->count; i++) out->part[i] = -1;
+    if (refused) return SOW_OK;
     SOW_TRY(partition(t, parts, scratch));
+    out->agreement = out->bic = NAN;
     out->sse = t->kmeans.sse;
     out->smallest = rows->count;
     for (int k = 0; k < parts; k++)
         if (t->kmeans.sizes[k] < out->smallest) out->smallest = t->kmeans.sizes[k];
-    out->accepted = false;
-    out->core = 0;
-    for (int64_t i = 0; i < rows->count; i++) out->part[i] = -1;
     if (out->smallest < t->node->min_leaf) {
         out->why = "a side under the least size";
         return SOW_OK;

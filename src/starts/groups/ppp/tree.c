@@ -328,7 +328,7 @@ static sow_status describe_leaves(growth *g, sow_arena *scratch) {
     cores.count = count;
     c.covariance = g->config->covariance;
     c.sample = 0;
-    c.rounds = 1;
+    c.rounds = 0;
     return sow_mixture_fit(&cores, p->clusters, labels, &c, g->arena, &p->leaves);
 }
 
