@@ -141,6 +141,8 @@ const char *sow_verdict_of(sow_claim claim, double margin, double low, double hi
 
 /* One-sided Clopper-Pearson bound on the failure rate after `failures` of n; level .95. */
 double sow_failure_bound(int failures, int n, double level);
+/* Interval of a proportion, `successes` of n (Wilson 1927), with error rate alpha; n 0: from 0 to 1. */
+void sow_wilson_interval(int64_t successes, int64_t n, double alpha, double *low, double *high);
 
 /* ---- races without guarantee (3) ---- */
 

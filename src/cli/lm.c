@@ -184,8 +184,8 @@ static const sow_option embed_options[] = {
 };
 
 static const sow_action actions[] = {
-    {"score", "mean loss and perplexity of texts, or the next token's likelihoods", cli_lm_score_options, cli_lm_score,
-     "sow lm score --model smollm2 --data text.txt", 0},
+    {"score", "mean loss and perplexity of texts, the next token's likelihoods, or accuracy in multiple choice",
+     cli_lm_score_options, cli_lm_score, "sow lm score --model smollm2 --data text.txt", 0},
     {"generate", "continue a prompt, or answer a chat", cli_lm_generate_options, cli_lm_generate,
      "sow lm generate --model smollm2 --chat --prompt 'What is the capital of France?'", SOW_ACTION_COMPUTES},
     {"tokenize", "token ids of texts, and back", tokenize_options, run_tokenize,

@@ -1,4 +1,4 @@
-/* sow lm score: likelihoods of texts, and of the next token. */
+/* sow lm score: likelihoods of texts, of the next token, and of answers to choose from. */
 #include <math.h>
 #include <string.h>
 
@@ -174,15 +174,17 @@ static sow_status score_prompt(scorer *s) {
 
 sow_status cli_lm_score(sow_call *call) {
     scorer s = {0};
-    if (!sow_text(call, "data") == !sow_text(call, "prompt"))
-        return sow_fail(SOW_E_ARGUMENT, "give either --data or --prompt");
+    if (!!sow_text(call, "data") + !!sow_text(call, "prompt") + !!sow_text(call, "choices") != 1)
+        return sow_fail(SOW_E_ARGUMENT, "give either --data or --prompt or --choices");
     sow_status status = cli_lm_open(call, &s.model);
     if (status == SOW_OK) {
         int64_t window = sow_int(call, "context");
         s.window = window > 0 && window < s.model.lm->config.positions ? window
                    : s.model.lm->config.positions < 1024               ? s.model.lm->config.positions
                                                                        : 1024;
-        status = sow_text(call, "prompt") ? score_prompt(&s) : score_data(&s);
+        status = sow_text(call, "prompt")    ? score_prompt(&s)
+                 : sow_text(call, "choices") ? cli_lm_score_choices(&s.model, s.window)
+                                             : score_data(&s);
     }
     cli_lm_close(&s.model);
     return status;
@@ -195,7 +197,9 @@ const sow_option cli_lm_score_options[] = {
                     "input"),
     SOW_OPTION_TEXT("prompt", NULL, "show the likeliest next tokens instead"),
     SOW_OPTION_INT("top", "10", 1, 100000, "how many of them"),
-    SOW_OPTION_FLAG("per-line", "each line (.jsonl: its \"text\") is a text of its own, with its loss"),
+    SOW_OPTION_TEXT("choices", NULL,
+                    "questions, one a line: {\"prompt\" or \"question\": .., \"choices\": [..], \"answer\": number from 0}"),
+    SOW_OPTION_FLAG("per-line", "each line (.jsonl: its \"text\") is a text of its own, with its loss; each question with its answers"),
     SOW_OPTION_INT("context", "0", 0, 1 << 24, "tokens of a window; 0: 1,024 or what the model takes"),
     CLI_LM_ADAPTER,
     SOW_OPTION_TEXT("prompt-field", NULL, "samples: field of the prompt; default: those that are known"),

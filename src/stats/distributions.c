@@ -169,3 +169,11 @@ double sow_sd_limit(double sd, int n, double level) {
 double sow_failure_bound(int failures, int n, double level) {
     return failures >= n ? 1 : sow_beta_quantile(level, failures + 1, n - failures);
 }
+
+void sow_wilson_interval(int64_t successes, int64_t n, double alpha, double *low, double *high) {
+    double m = (double)n, p = n > 0 ? (double)successes / m : 0.5, zz = sow_chi2_quantile(1 - alpha, 1);
+    double centre = n > 0 ? (p + zz / (2 * m)) / (1 + zz / m) : 0.5;
+    double half = n > 0 ? sqrt(zz * (p * (1 - p) / m + zz / (4 * m * m))) / (1 + zz / m) : 0.5;
+    *low = successes == 0 ? 0 : centre - half;
+    *high = successes == n ? 1 : centre + half;
+}

@@ -4,7 +4,7 @@ printf 'Hello, world!\nThe capital of France is\n' >two.txt
 printf '{"text":"Hello, world!"}\n\n{"text":"The capital of France is"}\n' >two.jsonl
 
 expect_message 1 'nope: no such model' 'a model that is not there' "$SOW" lm score --model nope --data two.txt
-expect_message 2 'give either --data or --prompt' 'neither data nor prompt' "$SOW" lm score --model nope
+expect_message 2 'give either --data or --prompt or --choices' 'neither data nor prompt' "$SOW" lm score --model nope
 mkdir -p empty broken
 expect_message 1 'no config.json and no GGUF file' 'an empty folder' "$SOW" lm score --model empty --data two.txt
 echo '{"model_type":"mamba"}' >broken/config.json
@@ -34,6 +34,26 @@ if "$SOW" lm tokenize --model smollm2 --data two.txt >/dev/null 2>&1; then
     for name in 1.a 1.b 2.a; do "$SOW" lm generate --model smollm2 -p 'Once upon a time' --max-tokens 8 --temperature 1 --seed ${name%.?} >sampled.$name 2>/dev/null; done
     expect_same 'the same seed, the same text' sampled.1.a sampled.1.b
     expect_differ 'another seed, another text' sampled.1.a sampled.2.a
+    echo '{"question":"The capital of France is","choices":["Berlin","Paris","Rome"],"answer":1}' >questions.jsonl
+    echo '{"prompt":"Two plus two equals ","choices":["a blue elephant","four"],"answer":0}' >>questions.jsonl
+    expect_output 'sum +1 +0.5 +0.0945' 'one of two answers is right' "$SOW" lm score --model smollm2 --choices questions.jsonl
+    "$SOW" lm score --model smollm2 --choices questions.jsonl --per-line --json >answers.json 2>/dev/null
+    "$SOW" lm score --model smollm2 --prompt 'The capital of France is' --top 1 --json >next.json 2>/dev/null
+    expect_true 'an answer of one token costs logsumexp less its logit' python3 -c '
+import json
+answers, next = json.load(open("answers.json")), json.load(open("next.json"))
+line, other = answers["lines"]
+assert next["top"][0][0] == 7042 and line["tokens"] == [1, 1, 1] and line["bytes"] == [6, 5, 4], line
+assert abs(line["nll"][1] - (next["logsumexp"] - next["top"][0][1])) < 1e-4, line
+assert line["by_sum"] == line["by_token"] == line["by_byte"] == 1 and other["by_sum"] == 1, other'
+    echo '{"prompt":"x","choices":["a","b"],"answer":2}' >>questions.jsonl
+    expect_message 1 'questions.jsonl: line 3: "answer": expected the number of a choice, 0 to 1' 'an answer that is none' \
+        "$SOW" lm score --model smollm2 --choices questions.jsonl
+    echo '{"prompt":"x","choices":["a"]}' >one.jsonl
+    expect_message 1 'line 1: "choices": found 1, expected a list of 2 to 64' 'no choice' "$SOW" lm score --model smollm2 --choices one.jsonl
+    : >none.txt
+    expect_message 1 'no question in it' 'an empty file' "$SOW" lm score --model smollm2 --choices none.txt
+    expect_message 1 'nothing to predict' 'an empty text' "$SOW" lm score --model smollm2 --data none.txt
     printf 'a\377b' >bad.txt
     expect_message 1 'text 1: the text is not UTF-8 at byte 1' 'text that is not UTF-8' "$SOW" lm tokenize --model smollm2 --data bad.txt
     expect_ok 'unless it is replaced' "$SOW" lm tokenize --model smollm2 --data bad.txt --invalid replace

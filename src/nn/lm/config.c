@@ -39,8 +39,9 @@ static int64_t size_of(reader *r, const char *name, int64_t initial) {
     const json_t *value = field(r, name);
     if (!value && initial != NO_DEFAULT) return initial;
     int64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
-    if (n < 1 || n > size_max) refuse(r, name, "an integer from 1 to 16777216");
-    return n;
+    if (n >= 1 && n <= size_max) return n;
+    refuse(r, name, "an integer from 1 to 16777216");
+    return 1; /* reading goes on, and nothing divides by 0 */
 }
 
 static double real_of(reader *r, const char *name, double initial) {

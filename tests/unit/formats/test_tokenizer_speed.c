@@ -146,7 +146,7 @@ static void check_same_pieces(const char *name, sow_tokenizer *fast, sow_tokeniz
     OK(sow_arena_new(&arena));
     assert_true(fast->scan != TOK_SCAN_NONE && slow->scan == TOK_SCAN_NONE);
     OK(sow_rng_seed(&rng, SOW_RNG_SOW, 1));
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 6000; round++) {
         char text[256];
         size_t size = draw_text(text);
         sow_encoding a, b;
@@ -270,7 +270,7 @@ static void check_merges(sow_arena *arena, int letters, int64_t merges, bool sco
         text[i] = periodic && i >= period ? text[i - period] : (char)('0' + draw(letters + missing));
     int64_t n = merge_one_by_one(t, text, size, ids, ends);
     OK(tok_run_bpe(&t->model, arena, (const uint8_t *)text, size, &found));
-    bool same = found.count == n && !memcmp(found.id, ids, (size_t)n * sizeof *ids);
+    bool same = found.count == n && (n == 0 || !memcmp(found.id, ids, (size_t)n * sizeof *ids));
     for (int64_t i = 0; i < n && same && !missing; i++) same = found.end[i] == ends[i];
     if (!same)
         fail_msg("%d letters, %d merges, %s, %d bytes: %d tokens, expected %d", letters, (int)merges,
@@ -333,7 +333,7 @@ static void check_remembered(const char *model) {
     }
     OK(sow_tokenizer_open(folder, &t));
     OK(sow_rng_seed(&rng, SOW_RNG_SOW, 3));
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < 6000; round++) {
         char text[256];
         size_t size = draw_text(text);
         sow_encoding a, b;

@@ -370,6 +370,25 @@ static void bad_input_is_refused(void **state) {
     assert_int_equal(sow_t_test((double[]){1}, 1, &t, &p), SOW_E_RANGE);
 }
 
+/* Newcombe 1998, table I, method 3. */
+static void wilson_intervals_equal_published_ones(void **state) {
+    double low, high;
+    sow_wilson_interval(81, 263, 0.05, &low, &high);
+    assert_near(low, 0.2553, 5e-5);
+    assert_near(high, 0.3662, 5e-5);
+    sow_wilson_interval(15, 148, 0.05, &low, &high);
+    assert_near(low, 0.0624, 5e-5);
+    assert_near(high, 0.1605, 5e-5);
+    sow_wilson_interval(0, 20, 0.05, &low, &high);
+    assert_true(low == 0);
+    assert_near(high, 0.1611, 5e-5);
+    sow_wilson_interval(29, 29, 0.05, &low, &high);
+    assert_near(low, 0.8830, 5e-5);
+    assert_true(high == 1);
+    sow_wilson_interval(0, 0, 0.05, &low, &high);
+    assert_true(low == 0 && high == 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(oracle_1_interquartile_means),
@@ -395,6 +414,7 @@ int main(void) {
         cmocka_unit_test(verdicts_follow_from_interval_and_margin),
         cmocka_unit_test(the_bootstrap_takes_the_same_seeds_for_all_arms),
         cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(wilson_intervals_equal_published_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
