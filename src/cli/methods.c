@@ -57,12 +57,14 @@ extern const sow_study sow_study_mycorrhiza;
 extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
 extern const sow_study sow_study_subgm;
+extern const sow_study sow_study_lora_sb;
 extern const sow_study sow_study_sgd_sai;
 extern const sow_study sow_study_lora_fair;
 
 const sow_study *const cli_studies[] = {
     &sow_study_mycorrhiza,
     &sow_study_lottery_ticket,
+    &sow_study_lora_sb,
     &sow_study_matrix_gd,
     &sow_study_subgm,
     &sow_study_sgd_sai,

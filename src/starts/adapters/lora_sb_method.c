@@ -273,6 +273,8 @@ static sow_status run(sow_call *call) {
 static const sow_action actions[] = {
     {"make", "write an adapter folder whose cores begin at the first step of full fine-tuning", options, run,
      "sow lora-sb --model smollm2 --data train.jsonl --rank 32 --lr 1e-4 -o adapter/", SOW_ACTION_COMPUTES},
+    {"simulate", "one tuning of the study", lora_sb_simulate_options, lora_sb_simulate, NULL,
+     SOW_ACTION_COMPUTES | SOW_ACTION_HIDDEN},
     {0},
 };
 

@@ -1,0 +1,205 @@
+/* LoRA-SB against other adapter starts: one tuning of the study. */
+#include "starts/adapters/lora_sb_simulate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "starts/adapters/base_model.h"
+
+const sow_option lora_sb_simulate_options[] = {
+    SOW_OPTION_CHOICE("adapter", "sb", "sb|sb-r0|sb-raw|lora|rslora|pissa|olora|lora-xs|core-random|full",
+                      "what is tuned; sb-r0: sb's subspaces with R = 0; sb-raw: without the sign; full: everything"),
+    SOW_OPTION_INT("samples", "200", 1, 1e9, "sb: for the gradient"),
+    SOW_OPTION_FLAG("planted", "a planted problem instead of data sets"),
+    SOW_OPTION_TEXT("model", NULL, "a language model instead of --arch; --data: its texts"),
+    SOW_OPTION_INT("held-out", "64", 1, 1e6, "--model: sequences for validation"),
+    BASE_TEXT_OPTIONS,
+    TUNING_OPTIONS,
+    {0},
+};
+
+/* ---- arms ---- */
+
+sow_status lora_sb_arm_of(const sow_call *call, lora_sb_arm *out) {
+    const char *name = sow_text(call, "adapter");
+    *out = (lora_sb_arm){.full = !strcmp(name, "full"), .sb = !strncmp(name, "sb", 2)};
+    out->config = (sow_lora_sb_config){
+        .rank = sow_int(call, "rank"),
+        .first_step = !strcmp(name, "sb-raw") ? SOW_FIRST_STEP_SGD : SOW_FIRST_STEP_ADAM,
+        .zero_core = !strcmp(name, "sb-r0"),
+        .seed = (uint64_t)sow_int(call, "seed"),
+    };
+    return out->full || out->sb ? SOW_OK : sow_adapter_start_parse(name, &out->start);
+}
+
+sow_status lora_sb_arm_make(const lora_sb_arm *arm, double rate, int64_t warmup, sow_state *state,
+                            const sow_sites *sites, sow_gradient_source source, void *user, sow_arena *arena,
+                            sow_adapter **out, sow_lora_sb_energy *energy) {
+    sow_lora_sb_config config = arm->config;
+    *out = NULL;
+    if (arm->full) return SOW_OK;
+    config.eta = rate / (double)(warmup > 0 ? warmup : 1);
+    if (arm->sb) return sow_lora_sb(&config, state, sites, source, user, arena, out, energy);
+    return sow_adapter_make(arm->start, sites, config.rank, (double)config.rank, config.seed, out);
+}
+
+/* ---- identities, measured ---- */
+
+/* ||dW - B R A||^2 of a layer, from its gradient. */
+static sow_status residual(sow_arena *arena, const sow_lora_sb_config *config, const sow_adapter_layer *l,
+                           double *out) {
+    sow_tensor g, br;
+    sow_entry *e = l->site->weight;
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){l->out, l->in}, &g));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){l->out, l->rank}, &br));
+    sow_first_update(config->first_step, config->eta, l->site->by_inputs ? sow_transpose(e->grad) : e->grad, g);
+    for (int64_t i = 0; i < l->out * l->rank; i++)
+        sow_put(br, i, sow_at(l->b->value, i) * sow_at(l->core->value, i % l->rank * (l->rank + 1)));
+    *out = 0;
+    for (int64_t i = 0; i < l->out; i++)
+        for (int64_t j = 0; j < l->in; j++) {
+            double x = sow_at(g, i * l->in + j);
+            for (int64_t k = 0; k < l->rank; k++) x -= sow_at(br, i * l->rank + k) * sow_at(l->a->value, k * l->in + j);
+            *out += x * x;
+        }
+    return SOW_OK;
+}
+
+/* The largest gap, over the layers, between the share of dW that B R A holds and that which its singular values claim. */
+static sow_status energy_error(tuning *t, const sow_lora_sb_config *config, sow_model_gradients *gradients,
+                               const sow_adapter *a, const sow_lora_sb_energy *energy, double *worst) {
+    sow_state *state = t->model->state;
+    for (int64_t i = 0; i < a->count; i++) a->layers[i].site->weight->trainable = true;
+    SOW_TRY(sow_state_add_gradients(state));
+    sow_fresh_gradients(state);
+    sow_status status = sow_model_gradient_source(gradients);
+    sow_state_train(state, false);
+    SOW_TRY(status);
+    *worst = 0;
+    for (int64_t i = 0; i < a->count; i++) {
+        double left;
+        SOW_TRY(residual(t->arena, config, &a->layers[i], &left));
+        double held = 1 - left / energy[i].total;
+        *worst = fmax(*worst, fabs(held - energy[i].captured[energy[i].rank - 1]));
+    }
+    return SOW_OK;
+}
+
+static sow_status logits_with(tuning *t, sow_adapter *a, sow_tensor *out) {
+    sow_tape *tape;
+    sow_batches *batches;
+    sow_tensor inputs, labels;
+    SOW_TRY(sow_batches_new(t->data, &t->data->test, 64, 0, false, SOW_AUGMENT_NONE, &batches));
+    sow_status status = sow_tape_new(&tape);
+    if (status == SOW_OK) {
+        status = sow_adapter_attach(a, tape);
+        if (status == SOW_OK) status = sow_batches_at(batches, 0, &inputs, &labels);
+        if (status == SOW_OK) {
+            sow_var y = t->model->forward(tape, t->model->state, t->model, sow_constant(tape, inputs));
+            status = sow_tape_status(tape);
+            if (status == SOW_OK) status = sow_tensor_like(t->arena, sow_value(y), out);
+            if (status == SOW_OK) status = sow_copy(*out, sow_value(y));
+        }
+        sow_tape_free(tape);
+    }
+    sow_batches_free(batches);
+    return status;
+}
+
+/* The largest change of a logit when B R becomes plain LoRA's B. */
+static sow_status export_error(tuning *t, sow_adapter *a, double *worst) {
+    sow_adapter *plain;
+    sow_tensor own, folded;
+    SOW_TRY(sow_adapter_plain(a, &plain));
+    sow_status status = logits_with(t, a, &own);
+    if (status == SOW_OK) status = logits_with(t, plain, &folded);
+    *worst = 0;
+    for (int64_t i = 0; status == SOW_OK && i < sow_count(own); i++)
+        *worst = fmax(*worst, fabs(sow_at(own, i) - sow_at(folded, i)));
+    sow_adapter_free(plain);
+    return status;
+}
+
+/* ---- tunings ---- */
+
+typedef struct simulation {
+    sow_call *call;
+    tuning t;
+    lora_sb_arm arm;
+    sow_model_gradients gradients;
+    sow_part samples;
+} simulation;
+
+/* Training examples in a row; each seed has its own. */
+static void choose_samples(simulation *s) {
+    int64_t want = sow_int(s->call, "samples"), all = s->t.data->train.count;
+    s->samples = s->t.data->train;
+    if (want < all) {
+        s->samples.index += sow_int(s->call, "seed") * want % (all - want);
+        s->samples.count = want;
+    }
+    s->gradients = (sow_model_gradients){.model = s->t.model, .data = s->t.data, .part = &s->samples, .batch = 100};
+    if (s->gradients.batch > s->samples.count) s->gradients.batch = s->samples.count;
+}
+
+static sow_status check_identities(simulation *s, double rate, int64_t warmup, sow_adapter *a,
+                                   const sow_lora_sb_energy *energy) {
+    double energies, exported;
+    sow_lora_sb_config config = s->arm.config;
+    config.eta = rate / (double)(warmup > 0 ? warmup : 1);
+    SOW_TRY(energy_error(&s->t, &config, &s->gradients, a, energy, &energies));
+    SOW_TRY(export_error(&s->t, a, &exported));
+    int failed = json_object_set_new(s->call->result, "energy_error", json_real(energies));
+    failed |= json_object_set_new(s->call->result, "export_error", json_real(exported));
+    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+}
+
+/* sb's start depends on the rate: each rate has an adapter of its own. */
+static sow_status tune_at(simulation *s, const tuning_recipe *all, int i, tuning_outcome *out) {
+    tuning_recipe recipe = *all;
+    int64_t warmup = (int64_t)(all->warmup * (double)all->steps);
+    sow_adapter *adapter;
+    sow_lora_sb_energy *energy;
+    int best;
+    recipe.rates[0] = all->rates[i];
+    recipe.rate_count = 1;
+    SOW_TRY(SOW_NEW(s->call->arena, energy, s->t.sites.count));
+    SOW_TRY(lora_sb_arm_make(&s->arm, recipe.rates[0], warmup, s->t.model->state, &s->t.sites,
+                             sow_model_gradient_source, &s->gradients, s->call->arena, &adapter, energy));
+    sow_status status = SOW_OK;
+    if (i == 0 && s->arm.sb && !s->arm.config.zero_core)
+        status = check_identities(s, recipe.rates[0], warmup, adapter, energy);
+    int64_t trained = adapter ? sow_adapter_trained(adapter) : sow_state_weights(s->t.model->state);
+    if (status == SOW_OK) status = tuning_run(&s->t, adapter, &recipe, out, &best);
+    if (adapter) sow_adapter_unshift(adapter);
+    sow_adapter_free(adapter);
+    if (status == SOW_OK && json_object_set_new(s->call->result, "trained", json_integer(trained)))
+        status = sow_fail(SOW_E_MEMORY, "out of memory");
+    return status;
+}
+
+static sow_status tune_all(simulation *s) {
+    tuning_recipe recipe;
+    tuning_outcome *outcomes;
+    int best = 0;
+    SOW_TRY(lora_sb_arm_of(s->call, &s->arm));
+    choose_samples(s);
+    SOW_TRY(tuning_recipe_of(s->call, &recipe));
+    SOW_TRY(SOW_NEW(s->call->arena, outcomes, recipe.rate_count));
+    for (int i = 0; i < recipe.rate_count; i++) {
+        SOW_TRY(tune_at(s, &recipe, i, &outcomes[i]));
+        if (outcomes[i].validation_loss < outcomes[best].validation_loss) best = i;
+    }
+    return tuning_report(s->call, outcomes, recipe.rate_count, best);
+}
+
+sow_status lora_sb_simulate(sow_call *call) {
+    simulation s = {.call = call};
+    if (sow_flag(call, "pretrain-only")) return tuning_write_base(call);
+    SOW_TRY(sow_check_output(call, sow_text(call, "out")));
+    if (sow_text(call, "model")) return lora_sb_simulate_lm(call);
+    SOW_TRY(sow_flag(call, "planted") ? lora_sb_plant(call, &s.t) : tuning_open(call, &s.t));
+    sow_status status = tune_all(&s);
+    tuning_close(&s.t);
+    return status == SOW_OK ? tuning_write(call) : status;
+}
