@@ -175,6 +175,52 @@ def lm_rows():
     row("the same with recompute, over without", a, b, a / b, "<= 1.3", "s", f"peak {ours('lm', 2, 1, 'recompute')['peak_mib']:.0f} MiB")
 
 
+def optimizer_peer(kind, threads):
+    """AdamW (foreach), or SGD-SaI as its package has it: a loop over tensors. Shapes as in bench/optimizers.c."""
+    import torch
+    d, shapes = 384, [(8192, 384)]
+    for _ in range(12):
+        shapes += [(d,), (d,), (3 * d, d), (3 * d,), (d, d), (d,), (d,), (d,), (4 * d, d), (4 * d,), (d, 4 * d), (d,)]
+    weights = [torch.nn.Parameter(torch.randn(s)) for s in shapes]
+    for w in weights:
+        w.grad = torch.randn_like(w) * 1e-3
+    if kind == "adamw":
+        optimizer = torch.optim.AdamW(weights, lr=1e-6, weight_decay=0.1, foreach=True)
+        step = optimizer.step
+    else:
+        momentum, scale = [w.grad.clone() for w in weights], [float(w.grad.norm() / (w.grad.std() + 1e-8)) for w in weights]
+
+        @torch.no_grad()
+        def step():
+            for w, m, g in zip(weights, momentum, scale):
+                m.mul_(0.9).add_(w.grad, alpha=0.1)
+                w.mul_(1 - 1e-6 * 0.1).add_(m, alpha=-1e-6 * g)
+
+    def measure(seconds=1.0):
+        torch.set_num_threads(threads)
+        step()
+        times, begin = [], time.perf_counter()
+        while time.perf_counter() - begin < seconds:
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+    return measure
+
+
+def optimizer_rows():
+    adamw, loop = optimizer_peer("adamw", 2), optimizer_peer("sgd-sai", 2)
+    mine = lambda kind: (lambda: 1000 * ours("optimizers", kind, 2, 1)["seconds"])
+    a, b, r = pairs(mine("sgd-sai"), lambda: 1000 * loop())
+    row("sgd-sai step, 24.4 M weights, against its loop", a, b, r, ">= 1.5", "ms", "PyTorch, tensor by tensor; 2 threads")
+    a, b, r = pairs(mine("sgd-sai"), lambda: 1000 * adamw())
+    row("sgd-sai step against PyTorch's AdamW (foreach)", a, b, r, ">= 3", "ms")
+    a, b, r = pairs(mine("sgd-sai"), mine("adamw"))
+    row("sgd-sai step against our AdamW", a, b, r, ">= 1.3", "ms", "three passes over memory against four and a half")
+    a, b, r = pairs(mine("sgd-sai"), mine("measure"))
+    row("first step of sgd-sai over a later one", b, a, r, "<= 4", "ms", "two more passes, sums in f64")
+
+
 def english(folder):
     """The manual of Perl (Debian's perl-doc), whole and as one word of its letters: paths, or None."""
     pages = sorted({os.path.realpath(p) for p in glob.glob("/usr/share/perl/*/pod/*.pod")})
@@ -354,6 +400,7 @@ def main():
     dense_rows()
     resnet_rows()
     lm_rows()
+    optimizer_rows()
     tokenizer_rows()
     factor_rows()
     command_rows()

@@ -47,6 +47,7 @@ typedef enum sow_gsnr_kind {
     SOW_GSNR_SINGLE,   /* one element has no deviation: g is 1 */
     SOW_GSNR_DEAD,     /* no gradient at all: g is 1 */
     SOW_GSNR_CONSTANT, /* a deviation below 1e-6 of the norm: g is sqrt(n) */
+    SOW_GSNR_TINY,     /* a deviation below 1e-6: epsilon takes more than 1 % off g */
 } sow_gsnr_kind;
 
 typedef struct sow_gsnr {
@@ -56,7 +57,7 @@ typedef struct sow_gsnr {
     sow_gsnr_kind kind;
 } sow_gsnr;
 
-/* "", "single element", "dead", "constant": what is unusual about a block. */
+/* "", "single element", "dead", "constant", "tiny": what is unusual about a block. */
 const char *sow_gsnr_kind_text(sow_gsnr_kind kind);
 
 /* g of each part of a dense F32 gradient, into out[partition.parts]. mask: U8 in the same layout, data NULL: none. Without noise
@@ -97,11 +98,11 @@ typedef struct sow_scales {
 
 /* The table of the trainable entries whose gradients were written. Others are left out and named in one warning. SOW_E_NUMBER: a gradient
  * is not finite; SOW_E_NOT_FOUND: no gradient at all. */
-sow_status sow_scales_measure(sow_arena *arena, const sow_state *state, const sow_scale_blocks *blocks, sow_scale_norm norm,
-                              sow_scales *out);
+sow_status sow_scales_measure(sow_arena *arena, const sow_state *state, const sow_scale_blocks *blocks,
+                              sow_scale_norm norm, sow_scales *out);
 /* The same table with g = sqrt(n): needs no gradient. */
-sow_status sow_scales_sqrt_n(sow_arena *arena, const sow_state *state, const sow_scale_blocks *blocks, sow_scale_norm norm,
-                             sow_scales *out);
+sow_status sow_scales_sqrt_n(sow_arena *arena, const sow_state *state, const sow_scale_blocks *blocks,
+                             sow_scale_norm norm, sow_scales *out);
 /* Adds the g of `more` (a table of the same blocks) to that of `sum`; sow_scales_divide takes the mean and norms anew. */
 sow_status sow_scales_add(sow_scales *sum, const sow_scales *more);
 void sow_scales_divide(sow_scales *sum, int64_t tables);

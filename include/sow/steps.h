@@ -38,6 +38,7 @@ typedef struct sow_sai_summary {
     double least, most;      /* g / sqrt(n) */
     int64_t dead, single;    /* blocks without gradient, with one element */
     int64_t constant;        /* blocks whose gradient does not vary */
+    int64_t tiny;            /* blocks whose gradient is so small that epsilon shows */
 } sow_sai_summary;
 sow_sai_summary sow_sai_summarise(const sow_scales *scales);
 

@@ -6,7 +6,7 @@
 #include "sow/scales.h"
 #include "sow/threads.h"
 
-static const double EPSILON = 1e-8, CONSTANT = 1e-6;
+static const double EPSILON = 1e-8, CONSTANT = 1e-6, TINY = 100 * 1e-8;
 
 /* ---- partitions ---- */
 
@@ -105,7 +105,7 @@ static sow_gsnr judge(const sums *s) {
     if (s->n < 2) out.kind = SOW_GSNR_SINGLE, out.g = isfinite(out.norm) ? 1 : out.norm;
     else if (out.norm == 0) out.kind = SOW_GSNR_DEAD, out.g = 1;
     else if (out.sd < CONSTANT * out.norm) out.kind = SOW_GSNR_CONSTANT, out.g = sqrt(s->n);
-    else out.g = out.norm / (out.sd + EPSILON);
+    else out.g = out.norm / (out.sd + EPSILON), out.kind = out.sd < TINY ? SOW_GSNR_TINY : SOW_GSNR_MEASURED;
     return out;
 }
 
@@ -179,6 +179,6 @@ void sow_gsnr_measure(sow_tensor g, sow_tensor mask, sow_partition partition, so
 }
 
 const char *sow_gsnr_kind_text(sow_gsnr_kind kind) {
-    static const char *const texts[] = {"", "single element", "dead", "constant"};
+    static const char *const texts[] = {"", "single element", "dead", "constant", "tiny"};
     return texts[kind];
 }

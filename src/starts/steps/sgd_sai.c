@@ -50,6 +50,7 @@ sow_sai_summary sow_sai_summarise(const sow_scales *s) {
         out.dead += g->kind == SOW_GSNR_DEAD;
         out.single += g->kind == SOW_GSNR_SINGLE;
         out.constant += g->kind == SOW_GSNR_CONSTANT;
+        out.tiny += g->kind == SOW_GSNR_TINY;
         if (g->kind == SOW_GSNR_DEAD || g->kind == SOW_GSNR_SINGLE) continue;
         double ratio = g->g / sqrt((double)g->n);
         bool off = fabs(ratio - 1) > FAR;

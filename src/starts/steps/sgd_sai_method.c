@@ -94,6 +94,7 @@ static sow_status report_meaning(sow_call *call, const sow_scales *scales) {
     }
     if (s.dead > 0) SOW_TRY(set(call, "dead_blocks", json_integer(s.dead)));
     if (s.constant > 0) SOW_TRY(set(call, "constant_blocks", json_integer(s.constant)));
+    if (s.tiny > 0) SOW_TRY(set(call, "blocks_with_tiny_gradients", json_integer(s.tiny)));
     double share = s.weights > 0 ? 100.0 * (double)s.weights_off / (double)s.weights : 0;
     if (s.blocks_off == 0)
         text = "every scale is within 2 % of sqrt(n): measuring adds nothing here, --sqrt-n trains nearly the same";

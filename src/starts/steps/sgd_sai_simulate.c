@@ -103,7 +103,7 @@ static double identity_error(const sow_scales *scales) {
     double most = 0;
     for (int64_t i = 0; i < scales->count; i++) {
         const sow_gsnr *g = &scales->rows[i].gsnr;
-        if (g->kind != SOW_GSNR_MEASURED) continue;
+        if (g->kind != SOW_GSNR_MEASURED && g->kind != SOW_GSNR_TINY) continue;
         double n = (double)g->n, square = g->norm / g->sd * (g->norm / g->sd);
         most = fmax(most, fabs(square * (1 - n * g->mean * g->mean / (g->norm * g->norm)) / (n - 1) - 1));
     }

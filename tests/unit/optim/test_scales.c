@@ -71,6 +71,10 @@ static void gradients_without_a_ratio_are_told(void **state) {
     assert_near(s.g, sqrt(8), 1e-12);
     assert_int_equal(s.kind, SOW_GSNR_CONSTANT);
     assert_false(isfinite(of((float[]){1, INFINITY, 2}, 3).g));
+    s = of((float[]){3e-9F, -1e-9F, 2e-9F}, 3);
+    assert_int_equal(s.kind, SOW_GSNR_TINY);
+    assert_near(s.g, s.norm / (s.sd + 1e-8), 1e-12);
+    assert_true(s.g < 0.5);
 }
 
 static void large_gradients_have_the_same_bits_for_any_threads(void **state) {
