@@ -68,4 +68,5 @@ def main():
     print(json.dumps({"seconds": seconds, "tokens": tokens, "hash": f"{mixed:016x}"}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -83,7 +83,8 @@ static sow_status normalise_lower(const tok_step *s, const tok_piece *p, tok_tex
 }
 
 static bool is_nonspacing(int32_t c) {
-    return c >= 0x80 && utf8proc_category(c) == UTF8PROC_CATEGORY_MN;
+    if (c < 0x300) return false;
+    return utf8proc_category(c) == UTF8PROC_CATEGORY_MN ? !tok_is_later_mark(c) : c == 0x1734 /* no longer */;
 }
 
 static sow_status normalise_strip_accents(const tok_step *s, const tok_piece *p, tok_text *out) {
@@ -100,7 +101,8 @@ static sow_status normalise_strip_accents(const tok_step *s, const tok_piece *p,
 static bool is_control(int32_t c) {
     if (c == '\t' || c == '\n' || c == '\r') return false;
     utf8proc_category_t k = utf8proc_category(c);
-    return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO;
+    return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CO ||
+           (k == UTF8PROC_CATEGORY_CF && !tok_is_later_format(c));
 }
 
 static bool is_bert_space(int32_t c) {

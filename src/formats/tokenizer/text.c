@@ -107,7 +107,8 @@ bool tok_is_mark(int32_t c) {
 bool tok_is_punctuation(int32_t c) {
     if (c < 0x80) return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
     utf8proc_category_t k = category(c);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+    if (k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO) return !tok_is_later_punctuation(c);
+    return c == 0x166D || c == 0x111C9; /* no longer */
 }
 
 /* \w of Unicode regular expressions. */

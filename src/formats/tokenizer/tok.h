@@ -45,13 +45,17 @@ tok_piece tok_finish(const tok_text *text, const tok_piece *like);
 /* The character at byte i and its length in *bytes; text is well-formed, or a byte stands for itself. */
 int32_t tok_character(const tok_piece *piece, int64_t i, int64_t *bytes);
 
-/* Unicode: categories as letters, numbers, marks, punctuation; White_Space. */
+/* Unicode: categories as letters, numbers, marks, punctuation (that of Unicode 8); White_Space. */
 bool tok_is_space(int32_t c);
 bool tok_is_letter(int32_t c);
 bool tok_is_number(int32_t c);
 bool tok_is_mark(int32_t c);
 bool tok_is_punctuation(int32_t c);
 bool tok_is_word(int32_t c);
+/* What became so after Unicode 8. */
+bool tok_is_later_punctuation(int32_t c);
+bool tok_is_later_mark(int32_t c);
+bool tok_is_later_format(int32_t c);
 
 /* ---- tables ---- */
 
