@@ -79,6 +79,12 @@ sow_status sow_lm_open_frozen(const char *path, sow_lm **out);
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out);
 /* The chat template called `name`, or, NULL, the one of the model at `path` (sow_chat_find). */
 sow_status sow_lm_chat(const char *path, const char *name, const sow_chat **out);
+/* Writes config.json, generation_config.json and model.safetensors (F32 or BF16) into a folder that exists, as transformers'
+ * from_pretrained opens them; a tied head is left out. Errors: of files; SOW_E_UNSUPPORTED: positions that config.json
+ * cannot describe. Cost: one pass over the weights, a block of rows at a time. */
+sow_status sow_lm_write(const sow_lm *lm, const char *folder, sow_dtype dtype, const char *passport);
+/* Where the model's files are: a Hugging Face folder or a GGUF file, as sow_lm_open finds them; in the arena. */
+sow_status sow_lm_locate(sow_arena *arena, const char *path, const char **out);
 /* Frees the model and its state; NULL is allowed. */
 void sow_lm_free(sow_lm *lm);
 

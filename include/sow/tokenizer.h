@@ -14,6 +14,10 @@ typedef struct sow_tokenizer sow_tokenizer;
 /* Opens a tokenizer.json, a GGUF file, or a folder with either. Parts that are not known are refused by name
  * (SOW_E_UNSUPPORTED); ids, merges and sizes are checked (SOW_E_FORMAT). Limits: 256 MiB, 4 million tokens of 64 KiB. */
 sow_status sow_tokenizer_open(const char *path, sow_tokenizer **out);
+/* Writes what transformers' AutoTokenizer opens into a folder that exists: copies of a Hugging Face folder's files, or
+ * tokenizer.json and tokenizer_config.json (with the chat template) of a GGUF file. SOW_E_UNSUPPORTED: a GGUF file whose
+ * tokenizer is not byte-level BPE. */
+sow_status sow_tokenizer_export(const char *path, const char *folder);
 /* NULL is allowed. */
 void sow_tokenizer_free(sow_tokenizer *tokenizer);
 

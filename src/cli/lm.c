@@ -192,6 +192,8 @@ static const sow_action actions[] = {
      "sow lm tokenize --model smollm2 --data lines.txt", 0},
     {"embed", "sentence vectors: means of the states", embed_options, run_embed,
      "sow lm embed --model minilm --data lines.txt -o e.npy", 0},
+    {"export", "a Hugging Face folder of a model, from GGUF too", cli_lm_export_options, cli_lm_export,
+     "sow lm export --model smollm2 --dtype bf16 -o smollm2-hf/", 0},
     {0},
 };
 

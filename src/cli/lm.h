@@ -56,5 +56,7 @@ extern const sow_option cli_lm_generate_options[];
 sow_status cli_lm_generate(sow_call *call);
 /* The questions of --choices, in windows of so many tokens (lm_choices.c). */
 sow_status cli_lm_score_choices(cli_lm *model, int64_t window);
+extern const sow_option cli_lm_export_options[];
+sow_status cli_lm_export(sow_call *call);
 
 #endif

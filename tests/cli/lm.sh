@@ -54,6 +54,12 @@ assert line["by_sum"] == line["by_token"] == line["by_byte"] == 1 and other["by_
     : >none.txt
     expect_message 1 'no question in it' 'an empty file' "$SOW" lm score --model smollm2 --choices none.txt
     expect_message 1 'nothing to predict' 'an empty text' "$SOW" lm score --model smollm2 --data none.txt
+    expect_ok 'a model becomes a Hugging Face folder' "$SOW" lm export --model smollm2 --dtype bf16 -o folder
+    expect_message 1 'exists already' 'which is not overwritten' "$SOW" lm export --model smollm2 -o folder
+    expect_output '^ Paris[.]$' 'and goes on alike' "$SOW" lm generate --model folder -p 'The capital of France is' --max-tokens 3
+    expect_output '^504 3575 282 4649 314$' 'with the same tokens' "$SOW" lm tokenize --model folder --data two.txt
+    expect_true 'and says how it was made' grep -q 'sow lm export' folder/README.md
+    rm -r folder
     printf 'a\377b' >bad.txt
     expect_message 1 'text 1: the text is not UTF-8 at byte 1' 'text that is not UTF-8' "$SOW" lm tokenize --model smollm2 --data bad.txt
     expect_ok 'unless it is replaced' "$SOW" lm tokenize --model smollm2 --data bad.txt --invalid replace
@@ -65,6 +71,9 @@ if "$SOW" lm tokenize --model minilm --data two.txt >/dev/null 2>&1; then
     expect_message 1 'exists already' 'are not overwritten' "$SOW" lm embed --model minilm --data two.txt -o e.npy
     expect_message 1 'an encoder does not continue texts' 'an encoder does not generate' "$SOW" lm generate --model minilm -p a
     expect_message 1 'an encoder has no next-token head' 'an encoder predicts nothing' "$SOW" lm score --model minilm --data two.txt
+    expect_ok 'an encoder becomes a folder too' "$SOW" lm export --model minilm -o encoder
+    "$SOW" lm embed --model encoder --data two.txt -o f.npy 2>/dev/null
+    expect_same 'with the same vectors' e.npy f.npy
 else
     skip 'sow lm with an encoder' 'sow fetch minilm'
 fi

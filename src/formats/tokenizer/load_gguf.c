@@ -8,10 +8,10 @@
 
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER = 4 };
 
-static const char
-    llama3_pattern[] =
+const char
+    tok_llama3_pattern[] =
         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    qwen2_pattern[] =
+    tok_qwen2_pattern[] =
         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
 typedef struct reader {
@@ -123,7 +123,7 @@ static sow_status read_splitter(sow_tokenizer *t, sow_span pre) {
                         "key " KEY("pre") ": %.*s is not known; give the model's tokenizer.json by --tokenizer",
                         (int)(pre.size < 60 ? pre.size : 60), pre.text);
     t->model.whole_first = llama3;
-    SOW_TRY(tok_add_pattern(t->arena, llama3 ? llama3_pattern : qwen2_pattern, TOK_ISOLATED, false, &t->splitters));
+    SOW_TRY(tok_add_pattern(t->arena, llama3 ? tok_llama3_pattern : tok_qwen2_pattern, TOK_ISOLATED, false, &t->splitters));
     return tok_add_byte_level(t->arena, false, false, &t->splitters);
 }
 

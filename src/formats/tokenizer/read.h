@@ -20,6 +20,9 @@ sow_status tok_read_parts(sow_arena *arena, const json_t *json, const char *key,
                           sow_status (*read)(sow_arena *arena, const char *type, const json_t *json, tok_step *step),
                           tok_step **list);
 
+/* How Llama 3 and Qwen 2 cut texts. */
+extern const char tok_llama3_pattern[], tok_qwen2_pattern[];
+
 /* What the two kinds of files share: the byte tokens, WordPiece's inner tokens, a merge of two texts. */
 void tok_find_bytes(tok_model *model);
 sow_status tok_index_inner(sow_tokenizer *t, const char *prefix);

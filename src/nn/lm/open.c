@@ -166,6 +166,13 @@ sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out) {
     return out->gguf ? SOW_OK : sow_fail(SOW_E_NOT_FOUND, "%s: no config.json and no GGUF file in it", path);
 }
 
+sow_status sow_lm_locate(sow_arena *arena, const char *path, const char **out) {
+    lm_place place;
+    SOW_TRY(lm_locate(arena, path, &place));
+    *out = place.gguf ? place.gguf : place.folder;
+    return SOW_OK;
+}
+
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out) {
     sow_arena *arena;
     lm_place place;

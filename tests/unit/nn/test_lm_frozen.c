@@ -108,6 +108,28 @@ static void every_family_answers_alike_from_its_file(void **state) {
     check_family("gpt2", SOW_F32);
 }
 
+static void check_written(const char *family) {
+    static const int64_t start[2] = {0, 12};
+    const char *folder = write_folder(family, SOW_F32), *again = in_folder("written");
+    sow_lm *from, *copied;
+    answer a, b;
+    OK(sow_lm_open_frozen(folder, &from));
+    OK(sow_make_folder(again));
+    OK(sow_lm_write(from, again, SOW_F32, NULL));
+    ask(from, start, 1, &a);
+    sow_lm_free(from);
+    OK(sow_lm_open(again, &copied));
+    ask(copied, start, 1, &b);
+    check_same(b.logits, a.logits, 12 * 16);
+    sow_lm_free(copied);
+}
+
+static void what_is_written_answers_alike(void **state) {
+    check_written("llama");
+    check_written("gemma3_text");
+    check_written("gpt2");
+}
+
 static sow_var count_sites(void *user, sow_tape *t, const char *site, sow_var x, sow_var y) {
     int *count = user;
     *count += strstr(site, "q_proj") && x != y;
@@ -229,6 +251,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_answers_alike_from_its_file),
+        cmocka_unit_test(what_is_written_answers_alike),
         cmocka_unit_test(its_linear_sites_are_tapped),
         cmocka_unit_test(adapters_fit_frozen_models_too),
         cmocka_unit_test(a_matrix_of_a_wrong_shape_is_named),

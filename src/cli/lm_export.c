@@ -1,0 +1,55 @@
+/* sow lm export: a model as a Hugging Face folder, from GGUF too. */
+#include <string.h>
+
+#include "cli/lm.h"
+#include "sow/file.h"
+#include "sow/log.h"
+
+static sow_status write_card(const sow_call *call, const char *folder, const char *source, const sow_lm *lm) {
+    const char *path = sow_path_join(call->arena, folder, "README.md"), *name = sow_path_name(source);
+    const char *text = sow_arena_format(
+        call->arena,
+        "# %s\n\nWritten by `sow lm export` from `%s` as %s, %lld layers of width %lld. Weights that were quantised are the floats "
+        "that\ntheir blocks stand for: nothing was trained or changed. The passport is in the header of "
+        "`model.safetensors`.\n",
+        name, name, strcmp(sow_text(call, "dtype"), "f32") ? "BF16" : "F32", (long long)lm->config.layers,
+        (long long)lm->config.hidden);
+    return path && text ? sow_write_file(path, text, strlen(text)) : SOW_E_MEMORY;
+}
+
+/* The model's configuration comes last: without it the folder is none. */
+static sow_status export_to(sow_call *call, const char *source, const sow_lm *lm) {
+    const char *folder = sow_text(call, "out"), *passport, *name = sow_text(call, "model");
+    const char *tokenizer = sow_text(call, "tokenizer");
+    sow_input input = {.option = "model", .name = sow_path_exists(name) ? sow_path_name(name) : name};
+    SOW_TRY(sow_hash_input(source, input.sha256));
+    SOW_TRY(sow_passport(call, "model.safetensors", &input, 1, &passport));
+    SOW_TRY(sow_make_folder(folder));
+    if (tokenizer) {
+        char *text;
+        size_t size;
+        const char *target = sow_path_join(call->arena, folder, "tokenizer.json");
+        SOW_TRY(sow_read_file(call->arena, tokenizer, (size_t)256 << 20, &text, &size));
+        SOW_TRY(target ? sow_write_file(target, text, size) : SOW_E_MEMORY);
+    } else SOW_TRY(sow_tokenizer_export(source, folder));
+    SOW_TRY(write_card(call, folder, source, lm));
+    SOW_TRY(sow_lm_write(lm, folder, strcmp(sow_text(call, "dtype"), "f32") ? SOW_BF16 : SOW_F32, passport));
+    return sow_wrote(call, folder);
+}
+
+sow_status cli_lm_export(sow_call *call) {
+    const char *source;
+    sow_lm *lm;
+    SOW_TRY(sow_check_output(call, sow_text(call, "out")));
+    SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
+    SOW_TRY(sow_lm_open_frozen(sow_text(call, "model"), &lm));
+    sow_status status = export_to(call, source, lm);
+    sow_lm_free(lm);
+    return status;
+}
+
+const sow_option cli_lm_export_options[] = {
+    CLI_LM_MODEL,     SOW_OPTION_CHOICE("dtype", "f32", "f32|bf16", "type of the weights in the folder"),
+    CLI_LM_TOKENIZER, SOW_OPTION_OUTPUT("a Hugging Face folder"),
+    SOW_OPTION_FORCE, {0},
+};
