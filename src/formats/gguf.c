@@ -123,7 +123,7 @@ static void take_array(cursor *c, value *v) {
                              (int)v->key.size, v->key.text, v->item);
     else if (v->count > left(c) / (uint64_t)width) take(c, UINT64_MAX, "an array");
     else take(c, v->count * (uint64_t)width, "an array");
-    if (v->item == T_BOOL) check_bools(c, v, v->count);
+    if (v->item == T_BOOL && c->status == SOW_OK) check_bools(c, v, v->count);
 }
 
 static void take_value(cursor *c, value *v) {

@@ -5,6 +5,7 @@
 #include "formats/tokenizer/read.h"
 #include "sow/file.h"
 
+enum { DEPTH_MAX = 64 };
 static const int64_t file_max = 256 << 20, tokens_max = 4 << 20, token_max = 64 << 10;
 
 /* ---- vocabulary ---- */
@@ -314,6 +315,19 @@ static sow_status read_all(sow_tokenizer *t, const json_t *root) {
     return read_post(t, json_object_get(root, "post_processor"));
 }
 
+/* Parts are read one within the other: no honest file has more than a few levels. */
+static bool is_nested_deeper(const uint8_t *text, size_t size, int most) {
+    bool quoted = false;
+    int depth = 0;
+    for (size_t i = 0; i < size && depth <= most; i++) {
+        uint8_t c = text[i];
+        if (c == '"') quoted = !quoted;
+        else if (quoted) i += c == '\\';
+        else depth += (c == '[' || c == '{') - (c == ']' || c == '}');
+    }
+    return depth > most;
+}
+
 sow_status tok_load_json(sow_tokenizer *t, const char *path) {
     sow_map map;
     json_error_t error;
@@ -322,7 +336,12 @@ sow_status tok_load_json(sow_tokenizer *t, const char *path) {
         sow_map_close(&map);
         return sow_fail(SOW_E_RANGE, "the file is larger than %lld MiB", (long long)(file_max >> 20));
     }
-    json_t *root = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (is_nested_deeper(map.data, map.size, DEPTH_MAX)) {
+        sow_map_close(&map);
+        return sow_fail(SOW_E_FORMAT, "JSON nested more than %d deep", DEPTH_MAX);
+    }
+    json_t *root = json_loadb(map.size ? (const char *)map.data : "", map.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                              &error);
     sow_map_close(&map);
     if (!root) return sow_fail(SOW_E_FORMAT, "line %d, column %d: %s", error.line, error.column, error.text);
     sow_status status = read_all(t, root);

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <sys/resource.h>
 
 #include "sow/gguf.h"
 
@@ -184,16 +185,76 @@ static void files_that_lie_are_refused(void **state) {
     FAILS(open_draft(&d, &g), SOW_E_FORMAT, "no GGUF file");
 }
 
+/* From now on no more than so many bytes above what the process has; -1: as before. */
+static void allow_memory(long more) {
+#ifndef SOW_SANITIZE /* the sanitizers map terabytes */
+    struct rlimit limit;
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_true(f && fscanf(f, "%ld", &pages) == 1);
+    fclose(f);
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = more < 0 ? limit.rlim_max : (rlim_t)(pages * sysconf(_SC_PAGESIZE) + more);
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+#endif
+}
+
+/* Lengths and counts that no file has room for: told before anything is taken for them. */
+static void claims_allocate_nothing(void **state) {
+    static const uint64_t claims[] = {1ull << 40, 1ull << 62, UINT64_MAX, UINT64_MAX / 4 + 1, 1000000000000};
+    sow_gguf *g;
+    allow_memory(64 << 20);
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
+        draft d = header(0, 1);
+        put_u64(&d, claims[i]), pad(&d, 64);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, " bytes");
+        d = header(0, 1), put_text(&d, "k"), put_u32(&d, 8), put_u64(&d, claims[i]), pad(&d, 64);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, " bytes");
+        for (uint32_t type = 0; type <= 12; type++) {
+            if (type == 9) continue;
+            d = header(0, 1), put_text(&d, "k"), put_u32(&d, 9), put_u32(&d, type), put_u64(&d, claims[i]), pad(&d, 64);
+            FAILS(open_draft(&d, &g), SOW_E_FORMAT, "");
+        }
+        d = header(1, 0), put_tensor(&d, "w", claims[i], 1, SOW_GGUF_F32, 0), pad(&d, 96);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, "tensor w");
+        d = header(1, 0), put_tensor(&d, "w", 8, 1, SOW_GGUF_F32, claims[i] & ~31ull), pad(&d, 96);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, "reach beyond the end of the file");
+        d = header(claims[i], 0), pad(&d, 64);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, "tensors do not fit");
+        d = header(0, claims[i]), pad(&d, 64);
+        FAILS(open_draft(&d, &g), SOW_E_FORMAT, "keys do not fit");
+    }
+    allow_memory(-1);
+}
+
+static void every_field_of_a_tensor_is_checked(void **state) {
+    sow_gguf *g;
+    draft d = header(1, 0);
+    put_text(&d, "w"), put_u32(&d, 0), put_u32(&d, 0), put_u64(&d, 0), pad(&d, 96);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "0 dimensions, expected 1 to 4");
+    d = header(1, 0), put_text(&d, "w"), put_u32(&d, 5), pad(&d, 96);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "5 dimensions, expected 1 to 4");
+    d = header(1, 0), put_tensor(&d, "w", 0, 4, SOW_GGUF_F32, 0), pad(&d, 96);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "dimension 0 is 0");
+    d = header(0, 1), put_text(&d, "k"), put_u32(&d, 13), pad(&d, 32);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "type 13, expected 0 to 12");
+    d = header(0, 1), put_key_u32(&d, "general.alignment", 0);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "found 0, expected a power of two");
+    d = header(0, 1), put_key_u32(&d, "general.alignment", 1u << 21);
+    FAILS(open_draft(&d, &g), SOW_E_FORMAT, "found 2097152, expected a power of two");
+    d = header(0, 0), d.bytes[4] = 0, d.bytes[7] = 3;
+    FAILS(open_draft(&d, &g), SOW_E_UNSUPPORTED, "a big-endian GGUF file");
+}
+
 static int set_up(void **state) {
     return make_test_folder();
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_equal_the_reference),
-        cmocka_unit_test(a_file_gives_its_keys_and_tensors),
-        cmocka_unit_test(every_cut_of_a_file_is_refused),
-        cmocka_unit_test(files_that_lie_are_refused),
+        cmocka_unit_test(blocks_equal_the_reference),     cmocka_unit_test(a_file_gives_its_keys_and_tensors),
+        cmocka_unit_test(every_cut_of_a_file_is_refused), cmocka_unit_test(files_that_lie_are_refused),
+        cmocka_unit_test(claims_allocate_nothing),        cmocka_unit_test(every_field_of_a_tensor_is_checked),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
