@@ -193,6 +193,17 @@ static sow_status write_result(sow_call *call) {
     return sow_write_file(out, text, strlen(text));
 }
 
+/* A federation that diverged has no accuracy, which is a result: a search of rates goes on without it. */
+static sow_status report_end(simulation *s, sow_status status, double base) {
+    if (status != SOW_OK && status != SOW_E_NUMBER) return status;
+    if (status == SOW_OK) SOW_TRY(report(s, base));
+    else {
+        sow_warn("diverged: %s", sow_message());
+        SOW_TRY(fair_set(s->call, "diverged", json_string(sow_message())));
+    }
+    return write_result(s->call);
+}
+
 static sow_status simulate(simulation *s) {
     double base;
     fair_world *w = &s->world;
@@ -200,9 +211,7 @@ static sow_status simulate(simulation *s) {
     SOW_TRY(fair_make_tests(w));
     SOW_TRY(fair_accuracy(w, NULL, NULL, &base));
     SOW_TRY(fair_fresh_adapter(w, 0, &s->global));
-    SOW_TRY(sow_flag(s->call, "centralised") ? train_centrally(s) : federate(s));
-    SOW_TRY(report(s, base));
-    return write_result(s->call);
+    return report_end(s, sow_flag(s->call, "centralised") ? train_centrally(s) : federate(s), base);
 }
 
 sow_status fair_simulate(sow_call *call) {
