@@ -60,8 +60,8 @@ typedef struct sow_ipca_config {
     int64_t features, components; /* components are cut to the features */
     bool exact;                   /* full decompositions in f64 instead of randomised ones in f32 */
     int64_t extra;                /* randomised: directions carried along; 0: half as many as components, at least 8 */
-    int64_t rounds;               /* randomised: of subspace iteration for the first batch; later ones begin at the components so far and take
-                                     one; 0: 4 */
+    int64_t rounds;               /* randomised: of subspace iteration for the first batch; 0: 5 */
+    int64_t warm_rounds;          /* for later ones, which begin at the components so far; 0: 2 */
     uint64_t seed;
     const char *stream;           /* randomised: draws from ("ipca", stream); NULL: "" */
 } sow_ipca_config;
@@ -73,8 +73,8 @@ sow_status sow_ipca_new(const sow_ipca_config *config, sow_ipca **out);
 /* NULL is allowed. */
 void sow_ipca_free(sow_ipca *ipca);
 /* Takes a batch, x: F32 [rows, features], row-major. One with fewer rows than components changes nothing (*taken false; may be
- * NULL). Scratch is given back. Errors: SOW_E_NUMBER, SOW_E_MEMORY. Cost: exact as sow_svd; else about 6 rows features
- * (components + extra) FLOP; the first batch 4 times that. */
+ * NULL). Scratch is given back. Errors: SOW_E_NUMBER, SOW_E_MEMORY. Cost: exact as sow_svd; else a round 4 rows
+ * features (components + extra) FLOP and two QR decompositions of as many columns. */
 sow_status sow_ipca_add(sow_ipca *ipca, const float *x, int64_t rows, sow_arena *scratch, bool *taken);
 /* count is 0 before the first batch. */
 sow_components sow_ipca_components(const sow_ipca *ipca);

@@ -41,7 +41,8 @@ sow_status sow_ipca_new(const sow_ipca_config *config, sow_ipca **out) {
         p->config = *config;
         if (p->config.components > p->config.features) p->config.components = p->config.features;
         if (p->config.extra <= 0) p->config.extra = linalg_extra(p->config.components);
-        if (p->config.rounds <= 0) p->config.rounds = 4;
+        if (p->config.rounds <= 0) p->config.rounds = 5;
+        if (p->config.warm_rounds <= 0) p->config.warm_rounds = 2;
         if (!p->config.stream) p->config.stream = "";
         status = allocate(p);
     }
@@ -148,7 +149,7 @@ static void begin(const sow_ipca *p, const subspace *s) {
     sow_rng_normal_f32(&rng, s->z + known * s->in, (s->q - known) * s->in, 0, 1);
 }
 
-/* With orthonormal z: image^T = Q R, R = U S W^T, so the components are W^T z. */
+/* z^T = Q R, R^T = U S W^T: the right singular vectors of z are W^T Q^T. */
 static sow_status extract(const subspace *s, sow_arena *scratch, int64_t n, float *rows, double *values) {
     double *r, *sigma, *w;
     float *turn;
@@ -157,8 +158,8 @@ static sow_status extract(const subspace *s, sow_arena *scratch, int64_t n, floa
     SOW_TRY(SOW_NEW(scratch, sigma, q));
     SOW_TRY(SOW_NEW(scratch, w, q * q));
     SOW_TRY(SOW_NEW(scratch, turn, q * q));
-    SOW_TRY(orthonormalise(s->image, q, s->stacked, SOW_TENSOR(r, SOW_F64, q, q)));
-    SOW_TRY(sow_svd(SOW_TENSOR(r, SOW_F64, q, q), (sow_tensor){0}, SOW_TENSOR(sigma, SOW_F64, q),
+    SOW_TRY(orthonormalise(s->z, q, s->in, SOW_TENSOR(r, SOW_F64, q, q)));
+    SOW_TRY(sow_svd(sow_transpose(SOW_TENSOR(r, SOW_F64, q, q)), (sow_tensor){0}, SOW_TENSOR(sigma, SOW_F64, q),
                     SOW_TENSOR(w, SOW_F64, q, q)));
     SOW_TRY(sow_copy(SOW_TENSOR(turn, SOW_F32, q, q), SOW_TENSOR(w, SOW_F64, q, q)));
     sow_gemm(false, false, n, s->in, q, 1, turn, q, s->z, s->in, 0, rows, s->in);
@@ -166,11 +167,11 @@ static sow_status extract(const subspace *s, sow_arena *scratch, int64_t n, floa
     return SOW_OK;
 }
 
-/* Later batches begin at the components so far, so one round is enough. */
+/* Later batches begin at the components so far and need fewer rounds. After the last, z = Q^T Y, where Q spans the image. */
 static sow_status decompose_at_random(const sow_ipca *p, const batch *b, sow_arena *scratch, float *rows,
                                       double *values) {
     int64_t in = p->config.features, n = p->config.components, least = b->stacked < in ? b->stacked : in;
-    int64_t rounds = p->count > 0 ? 1 : p->config.rounds;
+    int64_t rounds = p->count > 0 ? p->config.warm_rounds : p->config.rounds;
     subspace s = {.q = n + p->config.extra, .in = in, .stacked = b->stacked, .y = b->y};
     if (s.q > least) s.q = least;
     SOW_TRY(SOW_NEW_RAW(scratch, s.z, s.q * in));
@@ -180,9 +181,8 @@ static sow_status decompose_at_random(const sow_ipca *p, const batch *b, sow_are
         project(&s);
         SOW_TRY(orthonormalise(s.image, s.q, s.stacked, (sow_tensor){0}));
         give_back(&s);
-        SOW_TRY(orthonormalise(s.z, s.q, in, (sow_tensor){0}));
+        if (i + 1 < rounds) SOW_TRY(orthonormalise(s.z, s.q, in, (sow_tensor){0}));
     }
-    project(&s);
     return extract(&s, scratch, n, rows, values);
 }
 
