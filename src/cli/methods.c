@@ -53,6 +53,7 @@ const sow_method *const cli_methods[] = {
     NULL,
 };
 
+extern const sow_study sow_study_eva;
 extern const sow_study sow_study_mycorrhiza;
 extern const sow_study sow_study_lottery_ticket, sow_study_ppp;
 extern const sow_study sow_study_matrix_gd;
@@ -62,6 +63,7 @@ extern const sow_study sow_study_sgd_sai;
 extern const sow_study sow_study_lora_fair;
 
 const sow_study *const cli_studies[] = {
+    &sow_study_eva,
     &sow_study_mycorrhiza,
     &sow_study_lottery_ticket,
     &sow_study_lora_sb,

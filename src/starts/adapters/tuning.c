@@ -132,8 +132,8 @@ static sow_status attach(void *user, sow_tape *tape) {
     return user ? sow_adapter_attach(user, tape) : SOW_OK;
 }
 
-/* Mean training loss up to a fifth of the steps. Evaluation i holds the mean over the steps since the one before. */
-static double early_loss(const tuning_outcome *o, int64_t steps) {
+/* Evaluation i holds the mean over the steps since the one before. */
+double tuning_early_loss(const tuning_outcome *o, int64_t steps) {
     double sum = 0;
     int64_t until = 0;
     for (int64_t i = 1; i < o->evaluations && (until == 0 || o->curve[i].step * 5 <= steps); i++) {
@@ -168,7 +168,7 @@ static sow_status tune(tuning *t, sow_adapter *adapter, const tuning_recipe *r, 
                            adapter));
     out->curve = training.curve;
     out->evaluations = training.evaluations;
-    out->early_loss = early_loss(out, r->steps);
+    out->early_loss = tuning_early_loss(out, r->steps);
     out->validation_loss = out->curve[out->evaluations - 1].validation_loss;
     return test(t, adapter, &out->test_loss, &out->accuracy);
 }

@@ -80,6 +80,8 @@ sow_status tuning_recipe_of(const sow_call *call, tuning_recipe *out);
  * again afterwards. outcomes: [rate_count]; *best: the one of the least validation loss. */
 sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *recipe, tuning_outcome *outcomes,
                       int *best);
+/* Mean training loss of the first fifth of the steps, from the curve. */
+double tuning_early_loss(const tuning_outcome *outcome, int64_t steps);
 /* The call's result: the best rate's losses, accuracy and curve, and a table of all rates. */
 sow_status tuning_report(sow_call *call, const tuning_outcome *outcomes, int count, int best);
 /* Writes the call's result as JSON to --out. */
