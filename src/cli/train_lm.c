@@ -286,31 +286,38 @@ static sow_status describe(job *j) {
     return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 
-/* The README of an adapter's folder. */
+/* What the README says of validation. */
+static const char *verdict_of(const job *j) {
+    const sow_evaluation *best = best_of(j);
+    if (!j->validation) return "Nothing was held out for validation: these are the last step's weights.";
+    return sow_arena_format(j->call->arena, "Validation loss %.4f at the start, %.4f at step %lld, which is kept.",
+                            j->training.curve[0].validation_loss, best->validation_loss, (long long)best->step);
+}
+
+/* The README of the folder; NULL when memory is short. */
 static const char *card_of(const job *j) {
     const sow_training *t = &j->training;
-    const sow_evaluation *best = best_of(j);
     const sow_call *call = j->call;
+    const sow_texts *x = j->train;
+    const sow_adapter *a = j->adapter;
     char rate[SOW_REAL_TEXT], alpha[SOW_REAL_TEXT];
-    const char *loss = j->validation
-                           ? sow_arena_format(call->arena,
-                                              "Validation loss %.4f at the start, %.4f at step %lld, which is kept.",
-                                              t->curve[0].validation_loss, best->validation_loss, (long long)best->step)
-                           : "Nothing was held out for validation.";
+    const char *verdict = verdict_of(j), *shape = "";
+    if (a)
+        shape = sow_arena_format(call->arena, "| rank, alpha | %lld, %s |\n| layers | %lld |\n", (long long)a->rank,
+                                 sow_real_text(a->alpha, alpha), (long long)a->count);
+    if (!verdict || !shape) return NULL;
     return sow_arena_format(
         call->arena,
-        "# Adapter for %s\n\nTrained by `sow train` on %s (%s).\n\n"
-        "| | |\n|---|---|\n| start | %s |\n| rank, alpha | %lld, %s |\n| layers | %lld |\n| numbers trained | %lld |\n"
+        "# %s %s\n\nTrained by `sow train` on %s (%s).\n\n"
+        "| | |\n|---|---|\n| start | %s |\n%s| numbers trained | %lld |\n"
         "| sequences | %lld, %lld tokens, of which %lld count |\n| steps | %lld of %lld x %lld sequences |\n"
         "| optimiser | %s, rate %s, %s |\n| seed | %lld |\n\n%s\n\n"
-        "The passport in `adapter_model.safetensors` holds every option and the SHA-256 of model and data.\n",
-        j->base.inputs[0].name, j->train->name, j->train->format, j->form, (long long)j->adapter->rank,
-        sow_real_text(j->adapter->alpha, alpha), (long long)j->adapter->count,
-        (long long)sow_state_parameters(j->adapter->state), (long long)j->train->count,
-        (long long)j->train->start[j->train->count], (long long)j->train->counted,
-        (long long)t->curve[t->evaluations - 1].step, (long long)sow_int(call, "accumulate"),
+        "The passport in the header of the safetensors file holds every option and the SHA-256 of model and data.\n",
+        a ? "Adapter for" : "Tuned:", j->base.inputs[0].name, x->name, x->format, a ? j->form : "the model's weights",
+        shape, (long long)sow_state_parameters(trained_state(j)), (long long)x->count, (long long)x->start[x->count],
+        (long long)x->counted, (long long)t->curve[t->evaluations - 1].step, (long long)sow_int(call, "accumulate"),
         (long long)sow_int(call, "batch"), sow_text(call, "optimizer"), sow_real_text(t->optimizer.rate, rate),
-        sow_text(call, "schedule"), (long long)t->seed, loss ? loss : "");
+        sow_text(call, "schedule"), (long long)t->seed, verdict);
 }
 
 static sow_status wrote_in(job *j, const char *name) {
@@ -327,34 +334,16 @@ static sow_status write_adapter(job *j, const char *passport) {
     return SOW_OK;
 }
 
-/* What belongs to a model beside its weights. */
-static sow_status copy_beside(job *j, const char *name) {
-    char *from = sow_path_join(j->call->arena, j->base.folder, name),
-         *to = sow_path_join(j->call->arena, j->folder, name);
-    char *data;
-    size_t size;
-    if (!from || !to) return SOW_E_MEMORY;
-    if (!sow_path_exists(from)) return SOW_OK;
-    SOW_TRY(sow_read_file(j->call->arena, from, (size_t)1 << 28, &data, &size));
-    SOW_TRY(sow_write_file(to, data, size));
-    return sow_wrote(j->call, to);
-}
-
+/* A Hugging Face folder, of a GGUF base too; config.json comes last: without it the folder is none. */
 static sow_status write_model(job *j, const char *passport) {
-    static const char *const beside[] = {"config.json",
-                                         "generation_config.json",
-                                         "tokenizer.json",
-                                         "tokenizer_config.json",
-                                         "special_tokens_map.json",
-                                         "chat_template.jinja",
-                                         "vocab.json",
-                                         "merges.txt",
-                                         "tokenizer.model"};
-    char *path = sow_path_join(j->call->arena, j->folder, "model.safetensors");
-    if (!path) return SOW_E_MEMORY;
-    SOW_TRY(sow_save_state(path, j->base.lm->state, passport));
-    SOW_TRY(sow_wrote(j->call, path));
-    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) SOW_TRY(copy_beside(j, beside[i]));
+    static const char *const names[] = {"model.safetensors", "config.json", "tokenizer.json", "README.md"};
+    const char *source, *card = card_of(j), *path = sow_path_join(j->call->arena, j->folder, "README.md");
+    if (!card || !path) return SOW_E_MEMORY;
+    SOW_TRY(sow_lm_locate(j->call->arena, sow_text(j->call, "model"), &source));
+    SOW_TRY(sow_write_file(path, card, strlen(card)));
+    SOW_TRY(sow_tokenizer_export(source, j->folder));
+    SOW_TRY(sow_lm_write(j->base.lm, j->folder, SOW_F32, passport));
+    for (int i = 0; i < 4; i++) SOW_TRY(wrote_in(j, names[i]));
     return SOW_OK;
 }
 
@@ -408,11 +397,6 @@ static sow_status prepare(job *j) {
     SOW_TRY(choose_validation(j));
     if (sow_text(call, "test")) SOW_TRY(base_texts_open(call, &j->base, sow_text(call, "test"), &j->test));
     SOW_TRY(choose_trained(j));
-    if (!j->adapter && !j->base.folder)
-        return sow_fail(SOW_E_UNSUPPORTED,
-                        "--tune full writes a Hugging Face folder like the one it starts from, but %s is "
-                        "a GGUF file; `sow lm export` makes a folder of it",
-                        sow_text(call, "model"));
     resolve(j);
     sow_tuning tuning = {.lm = j->base.lm,
                          .adapter = j->adapter,
