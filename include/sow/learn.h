@@ -43,13 +43,26 @@ typedef struct sow_block_work {
     void *context;
     int64_t sums;    /* numbers that a block adds up */
     int64_t scratch; /* numbers that a chunk may use as it likes */
+    struct {
+        void *data;   /* [count] what chunks write about each row, so that processes may exchange it; NULL: none */
+        int64_t size; /* bytes a row */
+    } by_row[4];
 } sow_block_work;
 
 /* Runs the work over all rows: the rows are cut into a power of two of blocks (by shape: at most 64, none under 2,048
  * rows unless there is one only), a block runs on one thread, and blocks are added as a pairwise tree into
- * total [work->sums] (NULL where sums is 0). Ranks that each own an aligned power of two of blocks would add the same
- * numbers in the same order. Errors: SOW_E_MEMORY, SOW_E_INTERRUPTED. Cost: one read of the rows. */
+ * total [work->sums] (NULL where sums is 0). Errors: SOW_E_MEMORY, SOW_E_INTERRUPTED. Cost: one read of the rows. */
 sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *total);
+/* Several processes that make the same calls may share the work of sow_blocks: each runs its own blocks of large
+ * tables, and all get the same total and the same values by row, in every bit those of one process. */
+typedef struct sow_sharing {
+    int rank, count;
+    /* Ranks 0 .. senders - 1 give `bytes` bytes each, all get [senders, bytes]. */
+    sow_status (*exchange)(void *user, int senders, const void *mine, size_t bytes, void *all);
+    void *user;
+} sow_sharing;
+/* From now on, for the whole process; NULL: each for itself again. */
+void sow_share_blocks(const sow_sharing *sharing);
 /* Number of blocks that sow_blocks cuts `count` rows into, and the first row of block b (b = blocks: count). */
 int64_t sow_block_count(int64_t count);
 int64_t sow_block_first(int64_t count, int64_t b);

@@ -102,6 +102,7 @@ typedef struct sow_action {
 typedef enum sow_action_bits {
     SOW_ACTION_COMPUTES = 1, /* trains or otherwise keeps several threads busy: the command tunes OpenMP's barriers first */
     SOW_ACTION_HIDDEN = 2,   /* not in help, manual, completion and list */
+    SOW_ACTION_TOGETHER = 4, /* under mpirun every rank runs it, and they share its sums (sow_together_join) */
 } sow_action_bits;
 
 typedef struct sow_method {

@@ -187,6 +187,16 @@ sow_status sow_rank_serve(int *exit_status);
 /* Rank 0, before it exits: the other ranks end with this status too. Without ranks it does nothing. */
 void sow_rank_end(int exit_status);
 
+/* Work that all ranks do together, each a part of every sum, instead of cells: commands whose action says
+ * SOW_ACTION_TOGETHER. Every rank runs the same call; rank 0 alone writes and prints. Joins the others: which rank this
+ * is, of how many (0 of 1 without mpirun). SOW_E_NOT_FOUND: no plug-in for MPI. */
+sow_status sow_together_join(int *rank, int *count);
+/* Ranks 0 .. senders - 1 give `bytes` bytes each; every rank gets them all: all [senders, bytes]. Waits for the slowest.
+ * Its form is that of sow_sharing.exchange (sow/learn.h). SOW_E_IO: ranks that do not compute the same. */
+sow_status sow_together_exchange(void *unused, int senders, const void *mine, size_t bytes, void *all);
+/* The last call of each rank; with a status that is not 0 all ranks end at once. */
+void sow_together_end(int exit_status);
+
 #ifdef __cplusplus
 }
 #endif

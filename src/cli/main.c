@@ -114,8 +114,9 @@ static sow_status run_command(sow_call *call, int argc, char **argv) {
     }
     cli_tune_barriers(call, argv);
     install_signals();
-    cli_log(call->quiet);
+    cli_log(call->quiet || sow_is_worker_rank());
     SOW_TRY(cli_run(call));
+    if (sow_is_worker_rank()) return SOW_OK; /* the first rank says it all */
     SOW_TRY(print_result(call));
     return flush_output();
 }
@@ -158,6 +159,16 @@ static int serve_rank(void) {
     return exit_status;
 }
 
+/* Whether all ranks run this command, and not rank 0 alone with the others as its slots. */
+static bool runs_together(int argc, char **argv) {
+    const sow_method *method;
+    if (argc < 2 || argv[1][0] == '-' || cli_find_method(argv[1], &method) != SOW_OK) return false;
+    const sow_action *action = method->actions;
+    for (const sow_action *a = method->actions; argc > 2 && a->name; a++)
+        if (strcmp(argv[2], a->name) == 0) action = a;
+    return action->bits & SOW_ACTION_TOGETHER;
+}
+
 static int run_main(int argc, char **argv) {
     sow_call call = {0};
 #ifdef SOW_FAULTS
@@ -182,8 +193,10 @@ static int run_main(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     do_without_blas_workers(argv);
-    if (sow_is_worker_rank()) return serve_rank();
+    bool together = runs_together(argc, argv);
+    if (sow_is_worker_rank() && !together) return serve_rank();
     int exit_status = run_main(argc, argv);
-    sow_rank_end(exit_status);
+    if (together) sow_together_end(exit_status);
+    else sow_rank_end(exit_status);
     return exit_status;
 }

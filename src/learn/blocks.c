@@ -9,7 +9,7 @@
 #include "sow/log.h"
 #include "sow/threads.h"
 
-enum { BLOCKS_MAX = 64, BLOCK_ROWS = 2048, INPUT_TILE = 8, AHEAD = 16 };
+enum { BLOCKS_MAX = 64, BLOCK_ROWS = 2048, INPUT_TILE = 8, AHEAD = 16, BY_ROW = 4, SHARED_ROWS = 16384 };
 static const size_t sums_bytes_max = (size_t)256 << 20; /* of all blocks; above it they run in groups */
 
 sow_status sow_rows_of(sow_tensor data, sow_rows *out) {
@@ -208,8 +208,10 @@ static void add_tree(double *sums, int64_t count, int64_t size) {
             for (int64_t j = 0; j < size; j++) sums[i * size + j] += sums[(i + step) * size + j];
 }
 
-sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *total) {
-    int64_t blocks = sow_block_count(rows->count), size = work->sums, together = blocks, levels = 0;
+/* Blocks first .. first + blocks (an aligned power of two of them) into total. */
+static sow_status run_blocks(const sow_rows *rows, const sow_block_work *work, int64_t first, int64_t blocks,
+                             double *total) {
+    int64_t size = work->sums, together = blocks, levels = 0;
     pass p = {.rows = rows, .work = work, .buffer = rows->width * LEARN_STRIDE + work->scratch};
     /* Large sums: groups of blocks one after another; a group's subtree, then the tree of groups. */
     while (together > 1 && (size_t)together * (size_t)(size + p.buffer) * sizeof(double) > sums_bytes_max)
@@ -222,7 +224,7 @@ sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *
     double *carries = p.buffers + together * (p.buffer + size);
     p.sums = size ? p.buffers + together * p.buffer : NULL;
     for (int64_t g = 0; g < groups && !sow_interrupted(); g++) {
-        p.begin = g * together;
+        p.begin = first + g * together;
         if (size) memset(p.sums, 0, (size_t)(together * size) * sizeof(double));
         sow_cells(together, run_block, &p);
         if (size) add_tree(p.sums, together, size);
@@ -233,6 +235,71 @@ sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *
     if (size) memcpy(total, p.sums, (size_t)size * sizeof(double));
     sow_release(p.buffers);
     return sow_check_interrupt();
+}
+
+/* ---- blocks of several processes ---- */
+
+static sow_sharing sharing = {.count = 1};
+
+void sow_share_blocks(const sow_sharing *with) {
+    sharing = with ? *with : (sow_sharing){.count = 1};
+}
+
+/* A part: the sums of its blocks' subtree, then what is known by row, in room for the longest part. */
+typedef struct parts {
+    const sow_rows *rows;
+    const sow_block_work *work;
+    int64_t blocks; /* of each part */
+    int64_t most;   /* rows of the longest part */
+    size_t bytes;
+} parts;
+
+static void copy_rows(const parts *p, int part, unsigned char *bytes, bool out) {
+    int64_t first = sow_block_first(p->rows->count, part * p->blocks),
+            count = sow_block_first(p->rows->count, (part + 1) * p->blocks) - first;
+    unsigned char *at = bytes + (size_t)p->work->sums * sizeof(double);
+    for (int i = 0; i < BY_ROW; i++) {
+        if (!p->work->by_row[i].data) continue;
+        size_t size = (size_t)p->work->by_row[i].size, used = (size_t)count * size;
+        unsigned char *own = (unsigned char *)p->work->by_row[i].data + (size_t)first * size;
+        if (out) memcpy(at, own, used);
+        else memcpy(own, at, used);
+        at += (size_t)p->most * size;
+    }
+}
+
+static sow_status share(parts *p, int senders, unsigned char *mine, unsigned char *all, double *total) {
+    int64_t size = p->work->sums;
+    if (sharing.rank < senders) {
+        SOW_TRY(run_blocks(p->rows, p->work, sharing.rank * p->blocks, p->blocks, (double *)(void *)mine));
+        copy_rows(p, sharing.rank, mine, true);
+    }
+    SOW_TRY(sharing.exchange(sharing.user, senders, mine, p->bytes, all));
+    for (int r = 0; r < senders; r++)
+        if (r != sharing.rank) copy_rows(p, r, all + (size_t)r * p->bytes, false);
+    if (size == 0) return SOW_OK;
+    for (int r = 0; r < senders; r++) /* side by side, as add_tree wants them */
+        memmove(all + (size_t)(r * size) * sizeof(double), all + (size_t)r * p->bytes, (size_t)size * sizeof(double));
+    add_tree((double *)(void *)all, senders, size);
+    memcpy(total, all, (size_t)size * sizeof(double));
+    return SOW_OK;
+}
+
+sow_status sow_blocks(const sow_rows *rows, const sow_block_work *work, double *total) {
+    int64_t blocks = sow_block_count(rows->count), bytes = work->sums * (int64_t)sizeof(double);
+    int senders = 1;
+    while (2 * senders <= sharing.count && 2 * senders <= blocks) senders *= 2;
+    if (senders == 1 || rows->count < SHARED_ROWS) return run_blocks(rows, work, 0, blocks, total);
+    parts p = {.rows = rows, .work = work, .blocks = blocks / senders, .most = rows->count / senders + blocks};
+    for (int i = 0; i < BY_ROW; i++)
+        if (work->by_row[i].data) bytes += p.most * work->by_row[i].size;
+    p.bytes = (size_t)(bytes + 7) / 8 * 8;
+    unsigned char *room = sow_reallocate(NULL, p.bytes * (size_t)(senders + 1));
+    if (!room) return SOW_E_MEMORY;
+    memset(room, 0, p.bytes); /* no bytes of the heap are sent */
+    sow_status status = share(&p, senders, room, room + p.bytes, total);
+    sow_release(room);
+    return status;
 }
 
 /* ---- moments ---- */

@@ -49,8 +49,12 @@ static void assign_chunk(void *context, int64_t first, int64_t count, const doub
 }
 
 static sow_status assign(const sow_rows *rows, assignment *a, double *sums) {
-    return sow_blocks(
-        rows, &(sow_block_work){assign_chunk, a, a->clusters * (a->width + 1) + 1, (int64_t)3 * LEARN_STRIDE}, sums);
+    sow_block_work work = {assign_chunk,
+                           a,
+                           a->clusters * (a->width + 1) + 1,
+                           (int64_t)3 * LEARN_STRIDE,
+                           {{a->labels, sizeof *a->labels}, {a->distances, sizeof *a->distances}}};
+    return sow_blocks(rows, &work, sums);
 }
 
 /* ---- Lloyd's rounds ---- */
@@ -163,10 +167,11 @@ static sow_status start_plusplus(starter *s, sow_rng *rng) {
     int64_t d = s->rows->width, n = s->rows->count;
     int64_t row = (int64_t)sow_rng_below(rng, (uint64_t)n);
     for (int k = 0; k < s->config->clusters; k++) {
-        nearer work = {d, s->centroids + k * d, s->nearest, k == 0};
+        nearer to_new = {d, s->centroids + k * d, s->nearest, k == 0};
+        sow_block_work work = {nearer_chunk, &to_new, 1, LEARN_STRIDE, {{s->nearest, sizeof *s->nearest}}};
         double total;
         copy_row(s->rows, row, s->centroids + k * d);
-        SOW_TRY(sow_blocks(s->rows, &(sow_block_work){nearer_chunk, &work, 1, LEARN_STRIDE}, &total));
+        SOW_TRY(sow_blocks(s->rows, &work, &total));
         double left = draw(rng) * total;
         row = n - 1;
         for (int64_t i = 0; i < n; i++) {
@@ -222,7 +227,8 @@ static sow_status start_on_axis(starter *s, const double *mean, const double *ax
     SOW_TRY(SOW_NEW(scratch, sorted, n));
     SOW_TRY(SOW_NEW(scratch, cuts, clusters));
     SOW_TRY(SOW_NEW(scratch, sizes, clusters));
-    SOW_TRY(sow_blocks(s->rows, &(sow_block_work){line_chunk, &l, 0, 0}, NULL));
+    sow_block_work work = {line_chunk, &l, 0, 0, {{s->nearest, sizeof *s->nearest}}};
+    SOW_TRY(sow_blocks(s->rows, &work, NULL));
     memcpy(sorted, s->nearest, (size_t)n * sizeof *sorted);
     if (clusters > 2) qsort(sorted, (size_t)n, sizeof *sorted, by_value);
     for (int k = 1; clusters > 2 && k < clusters; k++) cuts[k - 1] = sorted[k * n / clusters];

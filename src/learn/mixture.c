@@ -268,8 +268,12 @@ static void round_chunk(void *context, int64_t first, int64_t count, const doubl
 }
 
 static sow_status run_round(const sow_rows *rows, em_round *p, double *sums) {
-    return sow_blocks(
-        rows, &(sow_block_work){round_chunk, p, sums_size(p), (2 * p->width + p->components + 1) * LEARN_STRIDE}, sums);
+    sow_block_work work = {round_chunk,
+                           p,
+                           sums_size(p),
+                           (2 * p->width + p->components + 1) * LEARN_STRIDE,
+                           {{p->component, sizeof *p->component}, {p->responsibility, sizeof *p->responsibility}}};
+    return sow_blocks(rows, &work, sums);
 }
 
 /* ---- maximisation ---- */
@@ -491,10 +495,15 @@ sow_status sow_mixture_assign(const sow_mixture *mixture, const sow_rows *rows, 
     if (rows->width != mixture->width)
         return sow_fail(SOW_E_SHAPE, "mixture: rows have %lld columns, the mixture %lld", (long long)rows->width,
                         (long long)mixture->width);
-    SOW_TRY(sow_blocks(
-        rows,
-        &(sow_block_work){assign_chunk, &a, 1, (mixture->width + mixture->components + 1) * (int64_t)LEARN_STRIDE},
-        &total));
+    sow_block_work work = {assign_chunk,
+                           &a,
+                           1,
+                           (mixture->width + mixture->components + 1) * (int64_t)LEARN_STRIDE,
+                           {{out.component, sizeof *out.component},
+                            {out.responsibility, sizeof *out.responsibility},
+                            {out.log_density, sizeof *out.log_density},
+                            {out.all, mixture->components * (int64_t)sizeof *out.all}}};
+    SOW_TRY(sow_blocks(rows, &work, &total));
     if (sum) *sum = total;
     return SOW_OK;
 }

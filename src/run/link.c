@@ -128,6 +128,10 @@ int sow_rank_count(void) {
     return self.count;
 }
 
+int sow_rank_number(void) {
+    return self.number;
+}
+
 int sow_rank_on_machine(void) {
     return self.on_machine;
 }

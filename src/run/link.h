@@ -79,6 +79,8 @@ bool sow_packet_send(const sow_packet *packet, int to);
 
 /* 1 where it stands alone, or has not asked sow_is_worker_rank. */
 int sow_rank_count(void);
+/* From 0. */
+int sow_rank_number(void);
 /* Among the ranks of this machine. */
 int sow_rank_on_machine(void);
 /* Loads the plug-in and joins the others, once; the same answer from then on. SOW_E_NOT_FOUND: there is no plug-in (the

@@ -113,6 +113,24 @@ expect_message 1 'a/plot.svg|exists already' 'no folder is overwritten' "$SOW" p
 head -c 700 a/model.safetensors >c/model.safetensors
 expect_message 1 'model.safetensors' 'a model cut in the middle' "$SOW" ppp assign --model c/ new.csv -o never.csv
 
+# ---- ranks of mpirun: each adds up its blocks, all find what one process finds ----
+if command -v mpirun >/dev/null 2>&1 && [ -e "$(dirname "$SOW")/sow-mpi.so" ]; then
+    ranks() { n=$1; shift; timeout 120 mpirun --oversubscribe --bind-to none -n "$n" "$@"; }
+    blobs 8000 many.csv
+    expect_ok 'many rows, one process' "$SOW" ppp many.csv --sample 3000 -o alone/ -q
+    for n in 2 3 4; do
+        expect_ok "$n ranks" ranks $n "$SOW" ppp many.csv --sample 3000 --threads 1 -o ranks$n/ -q
+        expect_true 'of which one prints' [ "$(grep -c '^clusters: 3' "$out")" -eq 1 ]
+        for file in labels.csv tree.json memberships.npy centroids.npy model.safetensors plot.svg; do
+            expect_same "$n ranks: the same $file" alone/$file ranks$n/$file
+        done
+    done
+    expect_fail 'ranks end together when the output is there already' ranks 2 "$SOW" ppp many.csv --sample 3000 -o alone/ -q
+    expect_fail 'or the data is not' ranks 2 "$SOW" ppp never.csv -o never/ -q
+else
+    skip 'ranks' 'no mpirun, or built without MPI'
+fi
+
 # ---- the study ----
 expect_output '^verdict: confirmed' 'the smoke study' "$SOW" study ppp --scale smoke -o study/
 cp study/verdict.json verdict.json

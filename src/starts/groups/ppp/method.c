@@ -8,6 +8,7 @@
 #include "sow/json.h"
 #include "sow/log.h"
 #include "sow/npy.h"
+#include "sow/run.h"
 #include "starts/groups/ppp/output.h"
 
 /* ---- options ---- */
@@ -116,6 +117,7 @@ typedef struct job {
     sow_ppp_config config;
     sow_ppp model;
     const char *out;
+    bool silent; /* another rank writes */
 } job;
 
 static sow_status no_memory(void) {
@@ -336,18 +338,25 @@ static sow_status report_fit(job *j) {
 }
 
 static sow_status fit(job *j) {
-    SOW_TRY(find_out(j, ".ppp"));
+    if (!j->silent) SOW_TRY(find_out(j, ".ppp"));
     SOW_TRY(open_data(j));
     j->config.progress = true;
     sow_status status = sow_ppp_fit(&j->rows, &j->config, j->call->arena, &j->model);
     if (status != SOW_OK) return sow_fail_in(status, "%s", j->input.path);
     warn(j);
-    return report_fit(j);
+    return SOW_OK;
 }
 
+/* Under mpirun each rank adds up its blocks of the rows; all find the same, and the first one writes it. */
 static sow_status run_fit(sow_call *call) {
     job j = {.call = call};
+    sow_sharing sharing = {.exchange = sow_together_exchange};
+    SOW_TRY(sow_together_join(&sharing.rank, &sharing.count));
+    j.silent = sharing.rank > 0;
+    sow_share_blocks(&sharing);
     sow_status status = fit(&j);
+    sow_share_blocks(NULL);
+    if (status == SOW_OK && !j.silent) status = report_fit(&j);
     ppp_input_close(&j.input);
     return status;
 }
@@ -570,7 +579,7 @@ static sow_status run_repeat(sow_call *call) {
 
 static const sow_action actions[] = {
     {"fit", "find clusters and the rows that surely belong to them", fit_options, run_fit,
-     "sow ppp data.csv -o clusters/", SOW_ACTION_COMPUTES},
+     "sow ppp data.csv -o clusters/", SOW_ACTION_COMPUTES | SOW_ACTION_TOGETHER},
     {"assign", "labels of new rows", assign_options, run_assign, "sow ppp assign --model clusters/ new.csv",
      SOW_ACTION_COMPUTES},
     {"repeat", "does the answer depend on the start?", repeat_options, run_repeat, "sow ppp repeat data.csv --runs 20",

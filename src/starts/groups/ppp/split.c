@@ -91,7 +91,7 @@ static sow_status test_normality(const sow_rows *rows, const double *centroids, 
     SOW_TRY(SOW_NEW(scratch, z, n));
     for (int64_t j = 0; j < d; j++) axis[j] = centroids[d + j] - centroids[j];
     projection p = {d, axis, z};
-    SOW_TRY(sow_blocks(rows, &(sow_block_work){project_chunk, &p, 1, 0}, &mean));
+    SOW_TRY(sow_blocks(rows, &(sow_block_work){project_chunk, &p, 1, 0, {{z, sizeof *z}}}, &mean));
     mean /= (double)n;
     for (int64_t i = 0; i < n; i++) variance += (z[i] - mean) * (z[i] - mean) / (double)(n - 1);
     *out = 0;
