@@ -140,7 +140,8 @@ int64_t sow_adapter_trained(const sow_adapter *adapter);
  * gives the core form (as_lora: it is not looked at). Official LoRA-SB folders (lora_latent_mapping) too. */
 sow_status sow_adapter_read(const char *folder, bool as_lora, sow_adapter **out);
 /* Writes the folder's three files: config, tensors with the passport, README.md with `card` (Markdown, how it was made). Plain LoRA and
- * DoRA as they are; others through sow_adapter_plain, cores also as lora_sb.safetensors. The folder exists. */
+ * DoRA as they are; others through sow_adapter_plain, cores also as lora_sb.safetensors. The folder exists. Where the passport has a
+ * "file", each file's passport names itself. */
 sow_status sow_adapter_write(const sow_adapter *adapter, const char *folder, const char *passport, const char *card);
 
 #ifdef __cplusplus

@@ -103,13 +103,32 @@ static sow_status describe_cores(writer *w, sow_state *file) {
     return SOW_OK;
 }
 
+/* The passport names the file that it lies in, if it names one: `sow replay` compares that one. */
+static sow_status passport_of(const writer *w, const char *name, const char **out) {
+    json_t *passport = w->passport ? json_loads(w->passport, 0, NULL) : NULL;
+    char *text;
+    *out = w->passport;
+    if (!json_is_string(json_object_get(passport, "file"))) {
+        json_decref(passport);
+        return SOW_OK;
+    }
+    sow_status status = SOW_E_MEMORY;
+    if (!json_object_set_new(passport, "file", json_string(name)))
+        status = sow_json_text(w->scratch, passport, SOW_JSON_SORTED, &text);
+    json_decref(passport);
+    if (status == SOW_OK) *out = text;
+    return status;
+}
+
 static sow_status write_tensors(writer *w, const char *name, sow_status (*describe)(writer *w, sow_state *file)) {
+    const char *passport;
     sow_state *file;
     char *path = sow_path_join(w->scratch, w->folder, name);
     if (!path) return SOW_E_MEMORY;
+    SOW_TRY(passport_of(w, name, &passport));
     SOW_TRY(sow_state_new(&file));
     sow_status status = describe(w, file);
-    if (status == SOW_OK) status = sow_save_state(path, file, w->passport);
+    if (status == SOW_OK) status = sow_save_state(path, file, passport);
     sow_state_free(file);
     return status;
 }

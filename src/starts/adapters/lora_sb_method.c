@@ -56,7 +56,7 @@ typedef struct job {
 
 /* ---- settings ---- */
 
-static sow_status check_options(const sow_call *call) {
+static sow_status check_options(sow_call *call) {
     static const char *const of_texts[] = {"length",  "prompt-field",  "completion-field",
                                            "loss-on", "chat-template", "recompute"};
     bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
@@ -66,8 +66,10 @@ static sow_status check_options(const sow_call *call) {
     if (net != (sow_text(call, "start") != NULL))
         return sow_fail(SOW_E_ARGUMENT,
                         net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
-    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++)
+    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++) {
         if (sow_given(call, of_texts[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_texts[i]);
+        sow_resolve(call, of_texts[i], NULL); /* what does nothing does not stand in the passport */
+    }
     return sow_check_output(call, sow_text(call, "out"));
 }
 
