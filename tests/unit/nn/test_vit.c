@@ -101,6 +101,23 @@ static void rows_of_a_table_are_images(void **state) {
     sow_model_free(m);
 }
 
+static void sequences_of_equal_length_need_no_list(void **state) {
+    float x[12 * 4], listed[12 * 4];
+    static const int64_t start[] = {0, 4, 8, 12};
+    sow_tape *t;
+    sow_attention a = {.heads = 2, .kv_heads = 2, .start = start, .sequences = 3};
+    for (int i = 0; i < 48; i++) x[i] = (float)(i * 7 % 13) - 6;
+    OK(sow_tape_new(&t));
+    sow_var v = sow_constant(t, SOW_TENSOR(x, SOW_F32, 12, 4));
+    memcpy(listed, sow_value(sow_attend(t, v, v, v, &a)).data, sizeof listed);
+    a.start = NULL;
+    assert_memory_equal(sow_value(sow_attend(t, v, v, v, &a)).data, listed, sizeof listed);
+    a.sequences = 5;
+    assert_null(sow_attend(t, v, v, v, &a));
+    FAILS(sow_tape_status(t), SOW_E_SHAPE, "do not cover 12 rows");
+    sow_tape_free(t);
+}
+
 static void positions_start_small(void **state) {
     sow_model *m = model_of("vit:4-96-1-3", NULL);
     sow_rng rng;
@@ -117,11 +134,9 @@ static void positions_start_small(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_and_sizes_are_those_of_timm),
-        cmocka_unit_test(what_does_not_fit_is_refused),
-        cmocka_unit_test(gradients_are_those_of_differences),
-        cmocka_unit_test(rows_of_a_table_are_images),
-        cmocka_unit_test(positions_start_small),
+        cmocka_unit_test(names_and_sizes_are_those_of_timm),      cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(gradients_are_those_of_differences),     cmocka_unit_test(rows_of_a_table_are_images),
+        cmocka_unit_test(sequences_of_equal_length_need_no_list), cmocka_unit_test(positions_start_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
