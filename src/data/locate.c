@@ -22,6 +22,17 @@ static sow_status try_root(sow_arena *arena, const char *root, const char *name,
     return SOW_OK;
 }
 
+/* Sets *found to the folder of the system's package that carries this name, when its file is there. */
+static sow_status try_package(sow_arena *arena, const char *name, char **found) {
+    const sow_carrier *c = sow_carriers();
+    while (c->name && strcmp(c->name, name) != 0) c++;
+    if (!c->name || c->client != SOW_CLIENT_APT || !c->inside) return SOW_OK;
+    char *path = sow_path_join(arena, c->inside, c->end);
+    if (!path) return SOW_E_MEMORY;
+    if (sow_path_exists(path) && !(*found = sow_arena_copy(arena, c->inside))) return SOW_E_MEMORY;
+    return SOW_OK;
+}
+
 sow_status sow_data_locate(sow_arena *arena, const char *name, char **folder) {
     const char *data = getenv("SOW_DATA");
     char *cache = NULL;
@@ -30,6 +41,7 @@ sow_status sow_data_locate(sow_arena *arena, const char *name, char **folder) {
     if (data && data[0]) SOW_TRY(try_root(arena, data, name, folder));
     if (!*folder && sow_cache_folder(arena, &cache) == SOW_OK) SOW_TRY(try_root(arena, cache, name, folder));
     if (!*folder) SOW_TRY(try_root(arena, "/usr/share/datasets", name, folder));
+    if (!*folder) SOW_TRY(try_package(arena, name, folder));
     if (*folder) return SOW_OK;
     for (const sow_carrier *c = sow_carriers(); c->name; c++) {
         if (strcmp(c->name, name) != 0) continue;

@@ -75,3 +75,12 @@ expect_message 1 'not symmetric' 'distances that are not symmetric' "$SOW" mycor
 expect_message 2 'expected an ending' 'distances of an unknown kind' "$SOW" mycorrhiza distances g.str -o never.txt
 refuse 2 '--inductive needs' 'nobody to predict' g.str --inductive
 expect_absent 'nothing was written' never
+
+# ---- the study ----
+expect_output '^verdict: confirmed' 'the smoke study' "$SOW" study mycorrhiza --scale smoke -o study
+cp study/verdict.json verdict.json
+rm study/seed-2.json
+expect_ok 'a study that was killed goes on' "$SOW" study mycorrhiza --scale smoke -o study --resume
+expect_same 'to the same verdict' verdict.json study/verdict.json
+sed -i 's/mycorrhiza 1, smoke/mycorrhiza 1, small/' study/seed-3.json
+expect_message 1 'study/seed-3.json: belongs to' 'not with scores of another plan' "$SOW" study mycorrhiza --scale smoke -o study --resume

@@ -4,13 +4,18 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/data.h"
 #include "sow/file.h"
 #include "sow/groups.h"
 #include "sow/log.h"
-#include "sow/study.h"
+#include "studies/seeds.h"
 
 enum { FOLDS = 5 };
-static const char nancycats_package[] = "/usr/lib/R/site-library/adegenet/files/nancycats.str";
+
+/* The files of a run; NULL: not there, and not asked. */
+typedef struct files {
+    const char *cats, *mice, *moths;
+} files;
 
 /* One run of cross-validation with one assigner. */
 static sow_status cross(const sow_individuals *individuals, const sow_genotypes *g, sow_assigner assigner,
@@ -74,16 +79,15 @@ static sow_status grid_point(sow_study_call *call, int drift, const departure *d
     return sow_study_score(call, d->name, drifts[drift].gap, seed, accuracy[2] - accuracy[0]);
 }
 
-static sow_status run_grid(sow_study_call *call, sow_arena *arena) {
-    for (int s = 0; s < call->seed_count; s++)
-        for (int drift = 0; drift < 3; drift++)
-            for (int d = 0; d < 3; d++) {
-                sow_mark mark = sow_arena_mark(arena);
-                SOW_TRY(sow_check_interrupt());
-                SOW_TRY(grid_point(call, drift, &departures[d], call->seeds[s], arena));
-                sow_arena_release(arena, mark);
-                sow_progress("generated populations", s * 9 + drift * 3 + d + 1, call->seed_count * 9);
-            }
+static sow_status run_grid(sow_study_call *call, uint64_t seed, sow_arena *arena) {
+    for (int drift = 0; drift < 3; drift++)
+        for (int d = 0; d < 3; d++) {
+            sow_mark mark = sow_arena_mark(arena);
+            SOW_TRY(sow_check_interrupt());
+            SOW_TRY(grid_point(call, drift, &departures[d], seed, arena));
+            sow_arena_release(arena, mark);
+            sow_progress("generated populations", drift * 3 + d + 1, 9);
+        }
     return SOW_OK;
 }
 
@@ -96,42 +100,62 @@ static const char *given_file(const sow_study_call *call, const char *name) {
     return path && strcmp(sow_path_name(path), name) == 0 && sow_path_exists(path) ? path : NULL;
 }
 
+/* The same, or where `sow fetch NAME` puts it; warns when it is nowhere. */
+static sow_status find_file(const sow_study_call *call, const char *name, const char *file, const char *without,
+                            const char **out) {
+    char *folder;
+    *out = given_file(call, file);
+    if (*out) return SOW_OK;
+    if (sow_data_locate(call->arena, name, &folder) == SOW_OK) {
+        if (!(*out = sow_path_join(call->arena, folder, file))) return SOW_E_MEMORY;
+        if (sow_path_exists(*out)) return SOW_OK;
+        *out = NULL;
+    }
+    sow_warn("%s is not here (\"sow fetch %s\", or --data FOLDER): %s", file, name, without);
+    return SOW_OK;
+}
+
 /* Cats in 17 colonies, 9 microsatellites: one network of all loci against one for each locus. */
-static sow_status run_cats(sow_study_call *call, sow_arena *arena) {
-    const char *path = given_file(call, "nancycats.str");
+static sow_status run_cats(sow_study_call *call, const char *path, uint64_t seed, sow_arena *arena) {
     sow_genotype_options options = sow_genotype_defaults();
     sow_genotypes g;
     double accuracy;
-    if (!path) path = nancycats_package;
-    if (!sow_path_exists(path)) {
-        sow_warn(
-            "nancycats.str is not here (apt-get install r-cran-adegenet, or --data FOLDER): its clauses stay undecided");
-        return SOW_OK;
-    }
     SOW_TRY(sow_genotypes_read(arena, path, &options, &g));
-    for (int s = 0; s < call->seed_count; s++)
-        for (int parts = 1; parts <= 9; parts += 8) {
-            sow_mark mark = sow_arena_mark(arena);
-            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
-            sow_individuals *individuals;
-            const char *where = parts == 1 ? "P=1" : "P=9", *metric = "accuracy, nancycats";
-            config.partitions = parts, config.seed = call->seeds[s];
-            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
-            SOW_TRY(
-                score_one(call, individuals, &g, SOW_ASSIGN_NETWORK, call->seeds[s], where, metric, arena, &accuracy));
-            SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_PCA, call->seeds[s], where, metric, arena, &accuracy));
-            if (parts == 1)
-                for (int a = SOW_ASSIGN_FREQUENCY; a < SOW_ASSIGNERS; a++)
-                    SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, call->seeds[s], where, metric, arena,
-                                      &accuracy));
-            sow_arena_release(arena, mark);
-            sow_progress("cats", 2 * s + (parts > 1) + 1, 2 * call->seed_count);
-        }
+    for (int parts = 1; parts <= 9; parts += 8) {
+        sow_mark mark = sow_arena_mark(arena);
+        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+        sow_individuals *individuals;
+        const char *where = parts == 1 ? "P=1" : "P=9", *metric = "accuracy, nancycats";
+        config.partitions = parts, config.seed = seed;
+        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+        for (int a = 0; a < (parts == 1 ? SOW_ASSIGNERS : SOW_ASSIGN_FREQUENCY); a++)
+            SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, seed, where, metric, arena, &accuracy));
+        sow_arena_release(arena, mark);
+        sow_progress("cats", 1 + (parts > 1), 2);
+    }
+    return SOW_OK;
+}
+
+/* Fifteen mice: how well a network fits their sequences, by both reductions. Nobody claims a figure: it is reported. */
+static sow_status run_mice(sow_study_call *call, const char *path, uint64_t seed, sow_arena *arena) {
+    static const char *const arms[] = {"symmetric reduction", "SplitsTree4's reduction"};
+    sow_genotype_options options = sow_genotype_defaults();
+    sow_genotypes g;
+    SOW_TRY(sow_genotypes_read(arena, path, &options, &g));
+    for (int r = 0; r < 2; r++) {
+        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+        sow_individuals *individuals;
+        config.net.reduction = r == 0 ? SOW_REDUCE_SYMMETRIC : SOW_REDUCE_SPLITSTREE4;
+        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+        const sow_network *network = sow_individuals_network(individuals, 0);
+        SOW_TRY(sow_study_score(call, arms[r], "fit of the woodmice in %", seed, network->fit));
+        SOW_TRY(sow_study_score(call, arms[r], "splits of the woodmice", seed, (double)network->count));
+    }
     return SOW_OK;
 }
 
 /* Gypsy moths of 8 populations: few loci drawn at random are enough. */
-static sow_status run_moths(sow_study_call *call, const char *path, sow_arena *arena) {
+static sow_status run_moths(sow_study_call *call, const char *path, uint64_t seed, sow_arena *arena) {
     static const struct {
         int64_t loci;
         const char *name;
@@ -141,76 +165,65 @@ static sow_status run_moths(sow_study_call *call, const char *path, sow_arena *a
     double accuracy;
     options.populations = given_file(call, "gipsy.pop");
     SOW_TRY(sow_genotypes_read(arena, path, &options, &g));
-    for (int s = 0; s < call->seed_count; s++)
-        for (int m = 0; m < 4; m++) {
-            sow_mark mark = sow_arena_mark(arena);
-            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
-            sow_individuals *individuals;
-            config.loci = draws[m].loci, config.seed = call->seeds[s];
-            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
-            for (int a = 0; a < SOW_ASSIGNERS; a++)
-                SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, call->seeds[s], draws[m].name,
-                                  "accuracy, gypsy moth", arena, &accuracy));
-            sow_arena_release(arena, mark);
-            sow_progress("moths", 4 * s + m + 1, 4 * call->seed_count);
-        }
+    for (int m = 0; m < 4; m++) {
+        sow_mark mark = sow_arena_mark(arena);
+        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+        sow_individuals *individuals;
+        config.loci = draws[m].loci, config.seed = seed;
+        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+        for (int a = 0; a < SOW_ASSIGNERS; a++)
+            SOW_TRY(score_one(call, individuals, &g, (sow_assigner)a, seed, draws[m].name, "accuracy, gypsy moth",
+                              arena, &accuracy));
+        sow_arena_release(arena, mark);
+        sow_progress("moths", m + 1, 4);
+    }
     return SOW_OK;
 }
 
 /* ---- smoke: well separated populations, and the worked example ---- */
 
-static sow_status run_smoke(sow_study_call *call, sow_arena *arena) {
+static sow_status run_smoke(sow_study_call *call, uint64_t seed, sow_arena *arena) {
     static const double distances[] = {0,   8.5, 7.5, 3,   7.5, 5,    8.5, 0,   13,   9.5, 11,   5.5,
                                        7.5, 13,  0,   8.5, 4,   10.5, 3,   9.5, 8.5,  0,   8.5,  6,
                                        7.5, 11,  4,   8.5, 0,   10.5, 5,   5.5, 10.5, 6,   10.5, 0};
     sow_neighbornet_config net = sow_neighbornet_defaults();
-    for (int s = 0; s < call->seed_count; s++) {
-        sow_genotype_model model = {
-            .populations = 4, .each = 12, .loci = 200, .fst = .3, .block = 1, .seed = call->seeds[s]};
-        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
-        sow_individuals *individuals;
-        sow_genotypes g;
-        sow_network network;
-        double accuracy;
-        config.seed = call->seeds[s];
-        SOW_TRY(sow_genotypes_generate(&model, arena, &g));
-        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
-        SOW_TRY(
-            score_one(call, individuals, &g, SOW_ASSIGN_NETWORK, call->seeds[s], "F=.3", "accuracy", arena, &accuracy));
-        SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_FREQUENCY, call->seeds[s], "F=.3", "accuracy", arena,
-                          &accuracy));
-        SOW_TRY(sow_neighbornet(6, distances, &net, arena, &network));
-        SOW_TRY(sow_study_score(call, "worked example", "residual", call->seeds[s], network.residual));
-    }
-    return SOW_OK;
+    sow_genotype_model model = {.populations = 4, .each = 12, .loci = 200, .fst = .3, .block = 1, .seed = seed};
+    sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+    sow_individuals *individuals;
+    sow_genotypes g;
+    sow_network network;
+    double accuracy;
+    config.seed = seed;
+    SOW_TRY(sow_genotypes_generate(&model, arena, &g));
+    SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+    SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_NETWORK, seed, "F=.3", "accuracy", arena, &accuracy));
+    SOW_TRY(score_one(call, individuals, &g, SOW_ASSIGN_FREQUENCY, seed, "F=.3", "accuracy", arena, &accuracy));
+    SOW_TRY(sow_neighbornet(6, distances, &net, arena, &network));
+    return sow_study_score(call, "worked example", "residual", seed, network.residual);
 }
 
 /* ---- full: time against the number of individuals ---- */
 
 /* Growth exponent between 250 and 1,000 individuals of 200 loci, and seconds at 1,000 and 2,000. */
-static sow_status run_times(sow_study_call *call, sow_arena *arena) {
+static sow_status run_times(sow_study_call *call, uint64_t seed, sow_arena *arena) {
     static const int each[] = {50, 200, 400};
     static const char *const arms[] = {"n=250", "n=1000", "n=2000"};
     double seconds[3];
-    for (int s = 0; s < call->seed_count && s < 3; s++) {
-        for (int i = 0; i < 3; i++) {
-            sow_mark mark = sow_arena_mark(arena);
-            sow_genotype_model model = {
-                .populations = 5, .each = each[i], .loci = 200, .fst = .1, .block = 1, .seed = call->seeds[s]};
-            sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
-            sow_individuals *individuals;
-            sow_genotypes g;
-            SOW_TRY(sow_genotypes_generate(&model, arena, &g));
-            double start = sow_seconds();
-            SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
-            seconds[i] = sow_seconds() - start;
-            SOW_TRY(sow_study_score(call, arms[i], "seconds", call->seeds[s], seconds[i]));
-            sow_arena_release(arena, mark);
-        }
-        SOW_TRY(
-            sow_study_score(call, "network", "growth exponent", call->seeds[s], log(seconds[1] / seconds[0]) / log(4)));
+    for (int i = 0; i < 3; i++) {
+        sow_mark mark = sow_arena_mark(arena);
+        sow_genotype_model model = {
+            .populations = 5, .each = each[i], .loci = 200, .fst = .1, .block = 1, .seed = seed};
+        sow_mycorrhiza_config config = sow_mycorrhiza_defaults();
+        sow_individuals *individuals;
+        sow_genotypes g;
+        SOW_TRY(sow_genotypes_generate(&model, arena, &g));
+        double start = sow_seconds();
+        SOW_TRY(sow_individuals_of(&g, &config, arena, &individuals));
+        seconds[i] = sow_seconds() - start;
+        SOW_TRY(sow_study_score(call, arms[i], "seconds", seed, seconds[i]));
+        sow_arena_release(arena, mark);
     }
-    return SOW_OK;
+    return sow_study_score(call, "network", "growth exponent", seed, log(seconds[1] / seconds[0]) / log(4));
 }
 
 /* ---- clauses: the margins of the specification, fixed before any run with the study's seeds ---- */
@@ -284,33 +297,49 @@ static const sow_clause small_clauses[] = {SMALL_CLAUSES}, moth_clauses[] = {SMA
 
 #define USE(table) (call->clauses = (table), call->clause_count = (int)(sizeof(table) / sizeof *(table)))
 
-static sow_status run_parts(sow_study_call *call, sow_arena *arena) {
-    const char *moths = given_file(call, "gipsy.str");
-    bool full = call->scale == SOW_SCALE_FULL;
-    call->claim =
-        "Split networks with a forest assign better than principal components, most of all out of equilibrium; "
-        "partitions help on microsatellites";
-    if (call->scale == SOW_SCALE_SMOKE) {
-        USE(smoke_clauses);
-        return run_smoke(call, arena);
-    }
-    SOW_TRY(run_grid(call, arena));
-    SOW_TRY(run_cats(call, arena));
-    if (moths) SOW_TRY(run_moths(call, moths, arena));
-    if (full) SOW_TRY(run_times(call, arena));
-    if (full && moths) USE(full_moth_clauses);
-    else if (full) USE(full_clauses);
-    else if (moths) USE(moth_clauses);
-    else USE(small_clauses);
-    return SOW_OK;
+static sow_status run_parts(sow_study_call *call, uint64_t seed, const files *f, sow_arena *arena) {
+    if (call->scale == SOW_SCALE_SMOKE) return run_smoke(call, seed, arena);
+    SOW_TRY(run_grid(call, seed, arena));
+    if (f->cats) SOW_TRY(run_cats(call, f->cats, seed, arena));
+    if (f->mice) SOW_TRY(run_mice(call, f->mice, seed, arena));
+    if (f->moths) SOW_TRY(run_moths(call, f->moths, seed, arena));
+    return call->scale == SOW_SCALE_FULL ? run_times(call, seed, arena) : SOW_OK;
+}
+
+static sow_status run_seed(sow_study_call *call, uint64_t seed, void *user) {
+    sow_arena *arena;
+    SOW_TRY(sow_arena_new(&arena));
+    sow_status status = run_parts(call, seed, user, arena);
+    sow_arena_free(arena);
+    return status;
+}
+
+static sow_status find_files(const sow_study_call *call, files *f) {
+    if (call->scale == SOW_SCALE_SMOKE) return SOW_OK;
+    f->moths = given_file(call, "gipsy.str");
+    SOW_TRY(find_file(call, "nancycats", "nancycats.str", "its clauses stay undecided", &f->cats));
+    return find_file(call, "woodmouse", "woodmouse.fasta", "its figures are left out", &f->mice);
 }
 
 static sow_status run(sow_study_call *call) {
-    sow_arena *arena;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = run_parts(call, arena);
-    sow_arena_free(arena);
-    return status;
+    static const char *const scales[] = {"smoke", "small", "full"};
+    files f = {0};
+    call->claim =
+        "Split networks with a forest assign better than principal components, most of all out of equilibrium; "
+        "partitions help on microsatellites";
+    SOW_TRY(find_files(call, &f));
+    bool full = call->scale == SOW_SCALE_FULL;
+    if (call->scale == SOW_SCALE_SMOKE) USE(smoke_clauses);
+    else if (full && f.moths) USE(full_moth_clauses);
+    else if (full) USE(full_clauses);
+    else if (f.moths) USE(moth_clauses);
+    else USE(small_clauses);
+    const char *plan = sow_arena_format(call->arena, "mycorrhiza 1, %s%s%s%s", scales[call->scale],
+                                        f.cats ? ", nancycats" : "", f.mice ? ", woodmouse" : "",
+                                        f.moths ? ", gypsy moth" : "");
+    if (!plan) return SOW_E_MEMORY;
+    for (int s = 0; s < call->seed_count; s++) SOW_TRY(study_seed(call, call->seeds[s], plan, run_seed, &f));
+    return SOW_OK;
 }
 
 const sow_study sow_study_mycorrhiza = {
@@ -320,6 +349,7 @@ const sow_study sow_study_mycorrhiza = {
     .summary = "split networks and forests against principal components and a frequency test",
     .seeds = {"1:3", "1:5", "1:20"},
     .time = {"1 second", "2 minutes", "20 minutes"},
-    .data_help = "a folder with nancycats.str, gipsy.str and gipsy.pop",
+    .data_help =
+        "a folder with gipsy.str and gipsy.pop; nancycats.str and woodmouse.fasta, too, where sow fetch did not bring them",
     .run = run,
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sow/data.h"
 #include "sow/file.h"
 #include "sow/linalg.h"
 #include "sow/random.h"
@@ -108,13 +109,12 @@ static sow_status turn(const real_table *t, sow_rows *rows, sow_arena *arena) {
 }
 
 static sow_status find_table(const char *folder, const real_table *t, sow_arena *arena, const char **path) {
-    static const char *const usual = "/usr/lib/python3/dist-packages/sklearn/datasets/data";
+    char *usual = NULL;
+    if (!folder) SOW_TRY(sow_data_locate(arena, t->name, &usual));
     *path = sow_path_join(arena, folder ? folder : usual, t->file);
     if (!*path) return SOW_E_MEMORY;
     if (sow_path_exists(*path)) return SOW_OK;
-    return sow_fail(SOW_E_NOT_FOUND,
-                    "%s is not there: install the Debian package python3-sklearn, or give its folder with %s by --data",
-                    *path, t->file);
+    return sow_fail(SOW_E_NOT_FOUND, "%s is not there: --data is a folder with %s", *path, t->file);
 }
 
 sow_status ppp_real_set(const char *folder, const char *name, sow_arena *arena, ppp_set *out) {

@@ -1,15 +1,12 @@
 /* The study of ppp, after Sultan 2020 (arXiv 2003.04372): does the answer depend on the start, is the number found? */
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/json.h"
-#include "sow/file.h"
-#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/threads.h"
 #include "studies/ppp/cells.h"
+#include "studies/seeds.h"
 
 enum { STARTS = 5, FEW_STARTS = 3, TALLIES = 512 };
 
@@ -308,39 +305,7 @@ static sow_status run_large(part *p) {
     return status;
 }
 
-/* ---- one seed, kept so that a killed study goes on ---- */
-
-static sow_status save_part(const part *p, const char *path) {
-    json_t *rows = json_array();
-    char *text;
-    for (int i = 0; i < p->count; i++)
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:f}", "arm", p->rows[i].arm, "metric", p->rows[i].metric,
-                                              "value", p->rows[i].sum / p->rows[i].count));
-    sow_status status = rows ? sow_json_text(p->arena, rows, SOW_JSON_PRETTY, &text) : SOW_E_MEMORY;
-    json_decref(rows);
-    return status == SOW_OK ? sow_write_file(path, text, strlen(text)) : status;
-}
-
-static sow_status load_part(part *p, const char *path) {
-    char *text;
-    size_t size, i;
-    json_t *rows, *row;
-    SOW_TRY(sow_read_file(p->arena, path, (size_t)1 << 24, &text, &size));
-    SOW_TRY(sow_json_parse(path, text, size, (sow_json_limits){.depth = 4}, &rows));
-    sow_status status = SOW_OK;
-    json_array_foreach(rows, i, row) {
-        const char *arm = json_string_value(json_object_get(row, "arm")),
-                   *metric = json_string_value(json_object_get(row, "metric"));
-        json_t *value = json_object_get(row, "value");
-        if (status != SOW_OK) break;
-        if (!arm || !metric || !json_is_number(value))
-            status = sow_fail(SOW_E_FORMAT, "%s: row %zu is no score", path, i);
-        else
-            status = note(p, sow_arena_copy(p->arena, arm), sow_arena_copy(p->arena, metric), json_number_value(value));
-    }
-    json_decref(rows);
-    return status;
-}
+/* ---- one seed ---- */
 
 static const char *const real_sets[] = {"iris", "wine", "digits"};
 
@@ -361,17 +326,12 @@ static sow_status compute_part(part *p) {
     return scale == SOW_SCALE_FULL ? run_large(p) : SOW_OK;
 }
 
-static sow_status run_seed(sow_study_call *call, uint64_t seed) {
-    const char *path = sow_arena_format(call->arena, "%s/seed-%" PRIu64 ".json", call->folder, seed);
+static sow_status run_seed(sow_study_call *call, uint64_t seed, void *unused) {
     part *p;
-    if (!path) return SOW_E_MEMORY;
+    (void)unused;
     SOW_TRY(SOW_NEW(call->arena, p, 1));
     *p = (part){.call = call, .seed = seed, .arena = call->arena};
-    if (call->resume && sow_path_exists(path)) SOW_TRY(load_part(p, path));
-    else {
-        SOW_TRY(compute_part(p));
-        SOW_TRY(save_part(p, path));
-    }
+    SOW_TRY(compute_part(p));
     for (int i = 0; i < p->count; i++)
         SOW_TRY(sow_study_score(call, p->rows[i].arm, p->rows[i].metric, seed, p->rows[i].sum / p->rows[i].count));
     return SOW_OK;
@@ -418,6 +378,7 @@ static sow_status check_tables(sow_study_call *call) {
 }
 
 static sow_status run(sow_study_call *call) {
+    static const char *const plans[] = {"ppp 1, smoke", "ppp 1, small", "ppp 1, full"};
     call->claim =
         "A partition by k-means that Gaussian mixtures check finds the number of clusters and the most separable rows, "
         "whatever the start.";
@@ -425,7 +386,8 @@ static sow_status run(sow_study_call *call) {
     else if (call->scale == SOW_SCALE_SMALL) USE(small_clauses);
     else USE(full_clauses);
     SOW_TRY(check_tables(call));
-    for (int i = 0; i < call->seed_count; i++) SOW_TRY(run_seed(call, call->seeds[i]));
+    for (int i = 0; i < call->seed_count; i++)
+        SOW_TRY(study_seed(call, call->seeds[i], plans[call->scale], run_seed, NULL));
     return SOW_OK;
 }
 

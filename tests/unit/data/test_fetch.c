@@ -76,6 +76,22 @@ static void failing_clients_are_reported_with_what_to_do(void **unused) {
     setenv("PATH", path, 1);
 }
 
+/* Packages of the system: found where they put their file; else the message names the package. */
+static void what_a_package_of_the_system_carries_is_found_in_its_folder(void **unused) {
+    int known = 0;
+    for (const sow_carrier *c = sow_carriers(); c->name; c++) {
+        char *where;
+        if (c->client != SOW_CLIENT_APT || !c->inside) continue;
+        known++;
+        assert_true(c->inside[0] == '/');
+        if (sow_path_exists(sow_path_join(arena, c->inside, c->end))) {
+            OK(sow_data_locate(arena, c->name, &where));
+            assert_string_equal(where, c->inside);
+        } else FAILS(sow_data_locate(arena, c->name, &where), SOW_E_NOT_FOUND, c->package);
+    }
+    assert_int_equal(known, 5);
+}
+
 /* ---- archives ---- */
 
 typedef struct seen {
@@ -152,6 +168,7 @@ static void unsafe_paths_are_told(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_package_of_the_system_carries_is_found_in_its_folder),
         cmocka_unit_test(unknown_names_are_refused_with_the_nearest),
         cmocka_unit_test(another_archive_is_refused),
         cmocka_unit_test(failing_clients_are_reported_with_what_to_do),
