@@ -358,6 +358,51 @@ def ppp_rows():
             os.remove(data)
 
 
+def dense_merges(shape, clients=8, rank=16):
+    """Seconds of dense NumPy on one layer: a step of fair's descent (of 100), least squares in closed form, the SVD."""
+    import numpy as np
+    rng, weights = np.random.default_rng(0), np.arange(1, clients + 1, dtype=np.float32) / sum(range(1, clients + 1))
+    start = rng.normal(0, 0.02, (rank, shape[0]))
+    a = [(start + rng.normal(0, 0.01, start.shape)).astype(np.float32) for _ in weights]
+    b = [rng.normal(0.005, 0.01, (shape[1], rank)).astype(np.float32) for _ in weights]
+    mean_a, mean_b = (sum(p * x for p, x in zip(weights, side)) for side in (a, b))
+    ideal = lambda: sum(p * y @ x for p, x, y in zip(weights, a, b))
+    dw = ideal()
+    w, size = np.linalg.norm(dw), np.linalg.norm(mean_b @ mean_a)
+
+    def descend():
+        d = np.zeros_like(mean_b)
+        for _ in range(100):
+            product = (mean_b / size + d) @ mean_a
+            n, q = np.linalg.norm(product), np.vdot(product, dw)
+            d -= np.float32(0.01) * ((dw / (n * w) - q / (n ** 3 * w) * product) @ mean_a.T + np.float32(0.02) * d)
+
+    def least_squares():
+        return mean_b + (ideal() - mean_b @ mean_a) @ mean_a.T @ np.linalg.inv(mean_a @ mean_a.T + 0.01 * np.eye(rank, dtype=np.float32))
+
+    def seconds(work, times):
+        found = []
+        for _ in range(times):
+            begin = time.perf_counter()
+            work()
+            found.append(time.perf_counter() - begin)
+        return statistics.median(found)
+    return seconds(descend, 1) / 100, seconds(least_squares, 3), seconds(lambda: np.linalg.svd(ideal(), full_matrices=False), 1)
+
+
+def lora_fair_rows():
+    """8 clients' rank-16 adapters of SmolLM2's 210 layers in memory. Dense NumPy is timed on one layer of each shape, the descent
+    on 100 of its 1,000 steps, and extrapolated."""
+    step = squares = svd = 0
+    for shape, count in (((576, 576), 60), ((576, 192), 60), ((576, 1536), 60), ((1536, 576), 30)):
+        one = dense_merges(shape)
+        step, squares, svd = step + count * one[0], squares + count * one[1], svd + count * one[2]
+    for kind, peer, goal, note in (("fair", 1000 * step, ">= 300", "1,000 steps a layer"), ("fair-ls", 1000 * step, ">= 20", "against the same descent"),
+                                   ("fair-ls", squares, "-", "against dense least squares"), ("flexlora", svd, ">= 20", "against a dense SVD")):
+        mine = ours("lora_fair", kind, 8, 2)
+        row(f"merging 8 clients x 210 layers, {kind}", mine["seconds"], peer, peer / mine["seconds"], goal, "s", "NumPy extrapolated; " + note)
+
+
 def mycorrhiza_rows():
     def peer(*command):
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["seconds"]
@@ -403,6 +448,7 @@ def main():
     optimizer_rows()
     tokenizer_rows()
     factor_rows()
+    lora_fair_rows()
     command_rows()
     mycorrhiza_rows()
     ppp_rows()

@@ -241,11 +241,11 @@ typedef struct sow_fair_factors {
 /* Rank of what a merge gives: rank, or clients * rank (FLoRA). */
 int64_t sow_fair_rank(const sow_fair_config *config, const sow_fair_factors *factors);
 /* a: [sow_fair_rank, in], b: [out, sow_fair_rank]. The report's module is left alone. No out x in matrix is ever formed: with
- * the clients' deviations b_k, a_k from the means, dW - B A = sum p_k b_k a_k, and all that is needed are Gram matrices of the
- * stacked factors. In the eigenbasis of A A^T the descent's iterates are dB = B diag(x) + (dW - B A) A^T diag(y): a step is O(rank).
- * Errors: SOW_E_NUMBER, SOW_E_MEMORY; FFA with different A: SOW_E_UNSUPPORTED.
- * Cost: 2 (clients + 1)^2 rank^2 (in + out) FLOP; FlexLoRA: two QR decompositions of clients rank columns and a small SVD. Memory:
- * (clients + 1) rank (in + out) doubles, FlexLoRA twice that. */
+ * the clients' deviations b_k, a_k, dW - B A = sum p_k b_k a_k, and all that is needed are Gram matrices of the stacked factors.
+ * In the eigenbasis of A A^T the descent's iterates are dB = B diag(x) + (dW - B A) A^T diag(y): a step is O(rank). FlexLoRA
+ * takes two eigenvalue problems of size clients rank. Errors: SOW_E_NUMBER, SOW_E_MEMORY; FFA with different A:
+ * SOW_E_UNSUPPORTED. Cost: about 1.2 clients^2 rank^2 (in + out) FLOP in f64; FlexLoRA 18 clients^3 rank^3 more. Memory:
+ * clients rank (in + out) doubles. */
 sow_status sow_fair_merge_layer(const sow_fair_config *config, const sow_fair_factors *factors, sow_arena *scratch,
                                 float *a, float *b, sow_fair_layer *report);
 

@@ -6,6 +6,7 @@
 #include "sow/linalg.h"
 #include "sow/text.h"
 
+enum { PANEL = 64 };
 static const char *const kind_names[] = {"fair", "fedit", "ffa", "flora", "flexlora", "fair-ls"};
 
 sow_status sow_fair_kind_parse(const char *name, sow_fair_kind *out) {
@@ -31,16 +32,17 @@ int64_t sow_fair_rank(const sow_fair_config *config, const sow_fair_factors *fac
     return config->kind == SOW_FAIR_FLORA ? factors->clients * factors->rank : factors->rank;
 }
 
-/* A layer at work. Means and deviations stand side by side, a block of r a client, the mean first. */
+/* A layer at work. R = dW - B A = sum p_k b_k A_k with b_k = B_k - B. As sum p_k b_k = 0, the last client need not be looked at:
+ * R = sum p_k b_k a_k over the others, with a_k = A_k - A_last. A block of r a client, that of the means first. */
 typedef struct layer {
     const sow_fair_config *config;
     const sow_fair_factors *f;
     sow_arena *arena;
-    int64_t r, blocks;              /* blocks = (clients + 1) r */
-    double *a;                      /* [blocks, in]: A, a_1, ..., a_K */
-    double *b;                      /* [out, blocks]: B, b_1, ..., b_K */
+    int64_t r, others, blocks;      /* others = clients - 1; blocks = clients r */
+    double *a;                      /* [blocks, in]: A, a_1, a_2 ... */
+    double *b;                      /* [out, blocks]: B, b_1, b_2 ... */
     double *aa, *bb;                /* [blocks, blocks]: a a^T, b^T b */
-    double base2, bias2, base_bias; /* ||BA||^2, ||R||^2, <BA, R> where R = dW - BA = sum p_k b_k a_k */
+    double base2, bias2, base_bias; /* ||BA||^2, ||R||^2, <BA, R> */
     sow_fair_layer *report;
 } layer;
 
@@ -50,32 +52,54 @@ static double scale_of(const sow_fair_factors *f, int64_t k) {
 
 /* ---- means and deviations ---- */
 
-/* x_1 + sum p_k (x_k - x_1): equal clients give exactly their own value, so that nothing is corrected then. */
-static double mean_of(const layer *l, const float *const *x, bool scaled, int64_t at) {
-    const sow_fair_factors *f = l->f;
-    double first = (double)x[0][at] * (scaled ? scale_of(f, 0) : 1), sum = 0;
-    for (int64_t k = 1; k < f->clients; k++)
-        sum += f->weight[k] * ((double)x[k][at] * (scaled ? scale_of(f, k) : 1) - first);
-    return first + sum;
+/* mean = x_1 + sum p_k (x_k - x_1): equal clients give exactly their own value, so that nothing is corrected then. */
+static void mean_of(const sow_fair_factors *f, const float *const *x, bool scaled, int64_t first, int64_t n,
+                    double *mean) {
+    double own = scaled ? scale_of(f, 0) : 1;
+    memset(mean, 0, (size_t)n * sizeof *mean);
+    for (int64_t k = 1; k < f->clients; k++) {
+        const float *one = x[0] + first, *other = x[k] + first;
+        double scale = scaled ? scale_of(f, k) : 1, weight = f->weight[k];
+        for (int64_t i = 0; i < n; i++) mean[i] += weight * ((double)other[i] * scale - (double)one[i] * own);
+    }
+    for (int64_t i = 0; i < n; i++) mean[i] += (double)x[0][first + i] * own;
 }
 
 static void centre_a(layer *l) {
     const sow_fair_factors *f = l->f;
     int64_t size = l->r * f->in;
-    for (int64_t i = 0; i < size; i++) l->a[i] = mean_of(l, f->a, false, i);
-    for (int64_t k = 0; k < f->clients; k++)
-        for (int64_t i = 0; i < size; i++) l->a[(k + 1) * size + i] = (double)f->a[k][i] - l->a[i];
+    const float *last = f->a[l->others];
+    mean_of(f, f->a, false, 0, size, l->a);
+    for (int64_t k = 0; k < l->others; k++) {
+        double *to = l->a + (k + 1) * size;
+        for (int64_t i = 0; i < size; i++) to[i] = (double)f->a[k][i] - (double)last[i];
+    }
 }
 
 static void centre_b(layer *l) {
     const sow_fair_factors *f = l->f;
     for (int64_t i = 0; i < f->out; i++) {
         double *row = l->b + i * l->blocks;
-        for (int64_t j = 0; j < l->r; j++) row[j] = mean_of(l, f->b, true, i * l->r + j);
-        for (int64_t k = 0; k < f->clients; k++)
-            for (int64_t j = 0; j < l->r; j++)
-                row[(k + 1) * l->r + j] = (double)f->b[k][i * l->r + j] * scale_of(f, k) - row[j];
+        mean_of(f, f->b, true, i * l->r, l->r, row);
+        for (int64_t k = 0; k < l->others; k++) {
+            const float *from = f->b[k] + i * l->r;
+            double scale = scale_of(f, k), *to = row + (k + 1) * l->r;
+            for (int64_t j = 0; j < l->r; j++) to[j] = (double)from[j] * scale - row[j];
+        }
     }
+}
+
+/* a a^T and b^T b: panels of rows, each from the diagonal on, and their mirror image. */
+static void take_grams(layer *l) {
+    int64_t n = l->blocks, in = l->f->in, out = l->f->out;
+    for (int64_t at = 0; at < n; at += PANEL) {
+        int64_t rows = n - at < PANEL ? n - at : PANEL;
+        double *a = l->a + at * in, *b = l->b + at;
+        sow_gemm_f64(false, true, rows, n - at, in, 1, a, in, a, in, 0, l->aa + at * n + at, n);
+        sow_gemm_f64(true, false, rows, n - at, out, 1, b, n, b, n, 0, l->bb + at * n + at, n);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < i; j++) l->aa[i * n + j] = l->aa[j * n + i], l->bb[i * n + j] = l->bb[j * n + i];
 }
 
 /* tr of (b_j^T b_k)(a_k a_j^T), j and k being blocks; 0 is the mean. */
@@ -89,12 +113,12 @@ static double block_product(const layer *l, int64_t j, int64_t k) {
 }
 
 static void measure_bias(layer *l) {
-    const sow_fair_factors *f = l->f;
+    const double *weight = l->f->weight;
     l->base2 = block_product(l, 0, 0);
-    for (int64_t j = 0; j < f->clients; j++) {
-        l->base_bias += f->weight[j] * block_product(l, 0, j + 1);
-        for (int64_t k = 0; k < f->clients; k++)
-            l->bias2 += f->weight[j] * f->weight[k] * block_product(l, j + 1, k + 1);
+    for (int64_t j = 0; j < l->others; j++) {
+        l->base_bias += weight[j] * block_product(l, 0, j + 1);
+        l->bias2 += weight[j] * weight[j] * block_product(l, j + 1, j + 1);
+        for (int64_t k = 0; k < j; k++) l->bias2 += 2 * weight[j] * weight[k] * block_product(l, j + 1, k + 1);
     }
 }
 
@@ -110,15 +134,14 @@ static double ideal2(const layer *l) {
 
 static sow_status open_layer(layer *l) {
     const sow_fair_factors *f = l->f;
-    l->r = f->rank, l->blocks = (f->clients + 1) * f->rank;
+    l->r = f->rank, l->others = f->clients - 1, l->blocks = f->clients * f->rank;
     SOW_TRY(SOW_NEW_RAW(l->arena, l->a, l->blocks * f->in));
     SOW_TRY(SOW_NEW_RAW(l->arena, l->b, l->blocks * f->out));
     SOW_TRY(SOW_NEW_RAW(l->arena, l->aa, l->blocks * l->blocks));
     SOW_TRY(SOW_NEW_RAW(l->arena, l->bb, l->blocks * l->blocks));
     centre_a(l);
     centre_b(l);
-    sow_gemm_f64(false, true, l->blocks, l->blocks, f->in, 1, l->a, f->in, l->a, f->in, 0, l->aa, l->blocks);
-    sow_gemm_f64(true, false, l->blocks, l->blocks, f->out, 1, l->b, l->blocks, l->b, l->blocks, 0, l->bb, l->blocks);
+    take_grams(l);
     measure_bias(l);
     if (!isfinite(l->base2 + l->bias2 + l->base_bias))
         return sow_fail(SOW_E_NUMBER, "a client's factors hold NaN or infinities");
@@ -166,7 +189,7 @@ static sow_status open_correction(const layer *l, correction *c) {
     SOW_TRY(SOW_NEW_RAW(l->arena, hbh, r * r));
     sow_tensor gram = {.data = l->aa, .dtype = SOW_F64, .rank = 2, .shape = {r, r}, .stride = {blocks, 1}};
     SOW_TRY(sow_eigen_symmetric(gram, SOW_TENSOR(c->g, SOW_F64, r), SOW_TENSOR(c->q, SOW_F64, r, r)));
-    for (int64_t k = 0; k < l->f->clients; k++) /* h: p_k a_k A^T below zeros */
+    for (int64_t k = 0; k < l->others; k++) /* h: p_k a_k A^T below zeros */
         for (int64_t u = 0; u < r; u++)
             for (int64_t v = 0; v < r; v++)
                 c->h[((k + 1) * r + u) * r + v] = l->f->weight[k] * l->aa[((k + 1) * r + u) * blocks + v];
@@ -329,75 +352,80 @@ static void stack(const layer *l, float *a, float *b) {
     l->report->bias_after = 0, l->report->cosine_after = 1;
 }
 
-/* x: [rows, all] = q t with orthonormal q [rows, side], side = min(rows, all); a wide x is its own t. */
-static sow_status orthogonal(sow_arena *arena, double *x, int64_t rows, int64_t all, double **t) {
-    *t = x;
-    if (rows <= all) return SOW_OK;
-    SOW_TRY(SOW_NEW(arena, *t, all * all));
-    sow_tensor xt = SOW_TENSOR(x, SOW_F64, rows, all);
-    return sow_qr(xt, xt, SOW_TENSOR(*t, SOW_F64, all, all));
+/* Square roots of eigenvalues, falling, and their inverses; what is not above `least` of the first counts as zero. */
+static void roots_of(int64_t n, double least, const double *values, double *roots, double *inverses) {
+    for (int64_t i = 0; i < n; i++) {
+        bool counts = values[i] > 0 && values[i] > least * values[0];
+        roots[i] = counts ? sqrt(values[i]) : 0;
+        inverses[i] = counts ? 1 / roots[i] : 0;
+    }
 }
 
-/* q z into out, for the q that `orthogonal` left in x: z is [side, k]. */
-static sow_status from_basis(sow_arena *arena, const double *x, int64_t rows, int64_t all, double *z, int64_t k,
-                             double **out) {
-    *out = z;
-    if (rows <= all) return SOW_OK;
-    SOW_TRY(SOW_NEW_RAW(arena, *out, rows * k));
-    sow_gemm_f64(false, false, rows, k, all, 1, x, all, z, k, 0, *out, k);
+/* dW = b D a, D = diag(1, p_1, p_2 ...) by blocks. With a a^T = Q G Q^T, a = Q G^1/2 W^T for orthonormal W, so the singular
+ * values of dW are those of X = b D Q G^1/2, whose Gram matrix is c. dx: [n, n], D Q G^1/2. */
+static sow_status core_of(const layer *l, const double *q, const double *roots, double *dx, double *c) {
+    int64_t n = l->blocks;
+    double *work;
+    SOW_TRY(SOW_NEW_RAW(l->arena, work, n * n));
+    for (int64_t i = 0; i < n; i++) {
+        double d = i < l->r ? 1 : l->f->weight[i / l->r - 1];
+        for (int64_t j = 0; j < n; j++) dx[i * n + j] = d * q[i * n + j] * roots[j];
+    }
+    sow_gemm_f64(false, false, n, n, n, 1, l->bb, n, dx, n, 0, work, n);
+    sow_gemm_f64(true, false, n, n, n, 1, dx, n, work, n, 0, c, n);
     return SOW_OK;
 }
 
-static void stack_for_svd(const layer *l, double *left, double *right) {
-    const sow_fair_factors *f = l->f;
-    int64_t all = f->clients * f->rank;
-    for (int64_t k = 0; k < f->clients; k++)
-        for (int64_t j = 0; j < f->rank; j++) {
-            int64_t at = k * f->rank + j;
-            for (int64_t i = 0; i < f->out; i++)
-                left[i * all + at] = f->weight[k] * scale_of(f, k) * (double)f->b[k][i * f->rank + j];
-            for (int64_t i = 0; i < f->in; i++) right[i * all + at] = (double)f->a[k][j * f->in + i];
+/* B' = U S^1/2 = b (D Q G^1/2 Z S^-1/2), A' = S^1/2 V^T = (Q G^-1/2 Z S^1/2)^T a, of the leading r columns of Z. */
+static sow_status write_leading(const layer *l, const double *dx, const double *qi, const double *z, const double *s,
+                                const double *si, float *a, float *b) {
+    int64_t n = l->blocks, r = l->r, in = l->f->in, out = l->f->out;
+    double *zb, *za, *mix, *numbers;
+    SOW_TRY(SOW_NEW(l->arena, zb, n * r));
+    SOW_TRY(SOW_NEW(l->arena, za, n * r));
+    SOW_TRY(SOW_NEW_RAW(l->arena, mix, n * r));
+    SOW_TRY(SOW_NEW_RAW(l->arena, numbers, r * (in > out ? in : out)));
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < r; j++) {
+            zb[i * r + j] = z[i * n + j] * sqrt(si[j]);
+            za[i * r + j] = z[i * n + j] * sqrt(s[j]);
         }
+    sow_gemm_f64(false, false, n, r, n, 1, dx, n, zb, r, 0, mix, r);
+    sow_gemm_f64(false, false, out, r, n, 1, l->b, n, mix, r, 0, numbers, r);
+    for (int64_t i = 0; i < out * r; i++) b[i] = (float)numbers[i];
+    sow_gemm_f64(false, false, n, r, n, 1, qi, n, za, r, 0, mix, r);
+    sow_gemm_f64(true, false, r, in, n, 1, mix, r, l->a, in, 0, numbers, in);
+    for (int64_t i = 0; i < r * in; i++) a[i] = (float)numbers[i];
+    return SOW_OK;
 }
 
-/* The last of s, smallest first. */
-static void report_svd(const layer *l, const double *s, int64_t side) {
+static void report_singular(const layer *l, const double *squares) {
     double kept = 0, lost = 0;
-    for (int64_t i = side; i-- > 0;) *(i < l->r ? &kept : &lost) += s[i] * s[i];
+    for (int64_t i = l->blocks; i-- > 0;) *(i < l->r ? &kept : &lost) += fmax(squares[i], 0);
     l->report->bias_after = sqrt(lost);
     l->report->cosine_after = kept + lost > 0 ? sqrt(kept / (kept + lost)) : 1;
 }
 
-/* dW = left right^T through QR decompositions of both: the small core has its singular values. */
+/* The leading singular triples of dW from Gram matrices alone. */
 static sow_status decompose(const layer *l, float *a, float *b) {
-    const sow_fair_factors *f = l->f;
-    int64_t all = f->clients * f->rank, rows = f->out < all ? f->out : all, columns = f->in < all ? f->in : all,
-            side = rows < columns ? rows : columns, r = l->r;
-    double *left, *right, *tl, *tr, *core, *u, *s, *vt, *zu, *zv, *bu, *av;
-    SOW_TRY(SOW_NEW_RAW(l->arena, left, f->out * all));
-    SOW_TRY(SOW_NEW_RAW(l->arena, right, f->in * all));
-    stack_for_svd(l, left, right);
-    SOW_TRY(orthogonal(l->arena, left, f->out, all, &tl));
-    SOW_TRY(orthogonal(l->arena, right, f->in, all, &tr));
-    SOW_TRY(SOW_NEW_RAW(l->arena, core, rows * columns));
-    SOW_TRY(SOW_NEW(l->arena, u, rows * side));
-    SOW_TRY(SOW_NEW(l->arena, s, side));
-    SOW_TRY(SOW_NEW(l->arena, vt, side * columns));
-    sow_gemm_f64(false, true, rows, columns, all, 1, tl, all, tr, all, 0, core, columns);
-    SOW_TRY(sow_svd(SOW_TENSOR(core, SOW_F64, rows, columns), SOW_TENSOR(u, SOW_F64, rows, side),
-                    SOW_TENSOR(s, SOW_F64, side), SOW_TENSOR(vt, SOW_F64, side, columns)));
-    SOW_TRY(SOW_NEW(l->arena, zu, rows * r));
-    SOW_TRY(SOW_NEW(l->arena, zv, columns * r));
-    for (int64_t j = 0; j < r && j < side; j++) {
-        for (int64_t i = 0; i < rows; i++) zu[i * r + j] = u[i * side + j] * sqrt(s[j]);
-        for (int64_t i = 0; i < columns; i++) zv[i * r + j] = vt[j * columns + i] * sqrt(s[j]);
-    }
-    SOW_TRY(from_basis(l->arena, left, f->out, all, zu, r, &bu));
-    SOW_TRY(from_basis(l->arena, right, f->in, all, zv, r, &av));
-    for (int64_t i = 0; i < f->out * r; i++) b[i] = (float)bu[i];
-    for (int64_t j = 0; j < r; j++)
-        for (int64_t i = 0; i < f->in; i++) a[j * f->in + i] = (float)av[i * r + j];
-    report_svd(l, s, side);
+    int64_t n = l->blocks;
+    double *q, *g, *roots, *inverses, *dx, *c, *z, *squares, *s, *si;
+    SOW_TRY(SOW_NEW(l->arena, g, 6 * n));
+    roots = g + n, inverses = roots + n, squares = inverses + n, s = squares + n, si = s + n;
+    SOW_TRY(SOW_NEW_RAW(l->arena, q, n * n));
+    SOW_TRY(SOW_NEW_RAW(l->arena, dx, n * n));
+    SOW_TRY(SOW_NEW_RAW(l->arena, c, n * n));
+    SOW_TRY(SOW_NEW_RAW(l->arena, z, n * n));
+    SOW_TRY(
+        sow_eigen_symmetric(SOW_TENSOR(l->aa, SOW_F64, n, n), SOW_TENSOR(g, SOW_F64, n), SOW_TENSOR(q, SOW_F64, n, n)));
+    roots_of(n, 1e-14, g, roots, inverses);
+    SOW_TRY(core_of(l, q, roots, dx, c));
+    SOW_TRY(sow_eigen_symmetric(SOW_TENSOR(c, SOW_F64, n, n), SOW_TENSOR(squares, SOW_F64, n),
+                                SOW_TENSOR(z, SOW_F64, n, n)));
+    roots_of(n, 1e-15, squares, s, si);
+    for (int64_t i = 0; i < n * n; i++) q[i] *= inverses[i % n];
+    SOW_TRY(write_leading(l, dx, q, z, s, si, a, b));
+    report_singular(l, squares);
     return SOW_OK;
 }
 
