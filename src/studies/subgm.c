@@ -52,7 +52,7 @@ static sow_status add(sow_arena *arena, grid *g, const char *name, const char *o
 static sow_status add_small(sow_arena *arena, grid *g, int m, const char *p) {
     static const char *const alphas[] = {"1", "0.1", "1e-3", "1e-6"},
                              *const baselines[] = {"least squares", "loss step", "constant step"},
-                             *const how[] = {"--loss l2", "--step loss", "--step const --eta 0.01"};
+                             *const how[] = {"--loss l2", "--step loss", "--step const --eta 0.02"};
     const char *base = sow_arena_format(arena, "--m %d --outliers %s", m, p);
     for (int a = 0; a < 4; a++) {
         SOW_TRY(add(arena, g, sow_arena_format(arena, "m %d, p %s, k 30, alpha %s", m, p, alphas[a]),
@@ -63,7 +63,7 @@ static sow_status add_small(sow_arena *arena, grid *g, int m, const char *p) {
     for (int a = 0; a < 4; a += 3)
         SOW_TRY(add(arena, g, sow_arena_format(arena, "m %d, p %s, k 2, alpha %s", m, p, alphas[a]),
                     sow_arena_format(arena, "%s --rank 2 --alpha %s --init spectral", base, alphas[a])));
-    for (int b = 0; b < 3; b++)
+    for (int b = 0; b < 3; b++) /* the constant step travels as far in 1,500 steps as the geometric ones: 0.3 / (1 - 0.99) */
         SOW_TRY(add(arena, g, sow_arena_format(arena, "m %d, p %s, %s", m, p, baselines[b]),
                     sow_arena_format(arena, "%s --rank 30 --alpha 1e-6 %s", base, how[b])));
     return SOW_OK;
