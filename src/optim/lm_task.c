@@ -1,6 +1,8 @@
 /* The task of tuning a language model, or an adapter on it, on texts. */
 #include <math.h>
+#include <string.h>
 
+#include "sow/file.h"
 #include "sow/tune.h"
 
 struct sow_lm_task {
@@ -84,13 +86,32 @@ static sow_status check_texts(const sow_lm *lm, const sow_texts *texts) {
     return SOW_OK;
 }
 
-/* What must be equal for a checkpoint to go on: the texts, their cut, the micro-batches and the adapter's form. */
-static const char *identity_of(const sow_lm_task *t) {
+/* SHA-256 of the adapter's values and scales before the first step: its start, seed and form. */
+static sow_status fingerprint(sow_arena *arena, const sow_adapter *a, char hex[65]) {
+    sow_state *state = a->state;
+    int64_t count = sow_state_count(state);
+    char *all;
+    SOW_TRY(SOW_NEW(arena, all, 65 * (count + 1)));
+    for (int64_t i = 0; i < count; i++) {
+        sow_tensor v = sow_state_entry(state, i)->value; /* F32, row-major */
+        sow_sha256(v.data, sow_bytes(v), all + 65 * i);
+    }
+    double scale = 0;
+    for (int64_t i = 0; i < a->count; i++) scale += a->layers[i].scale * (double)(i + 1);
+    memcpy(all + 65 * count, &scale, sizeof scale);
+    sow_sha256(all, (size_t)(65 * (count + 1)), hex);
+    return SOW_OK;
+}
+
+/* What must be equal for a checkpoint to go on: the texts, their cut, the micro-batches, the adapter's start. */
+static sow_status identify(sow_lm_task *t) {
     const sow_tuning *u = &t->tuning;
-    return sow_arena_format(t->arena, "lm|%.64s|%lld|%lld|%lld|%.64s|%lld", u->train->sha256,
-                            (long long)u->train->count, (long long)u->train->counted, (long long)u->batch,
-                            u->validation ? u->validation->sha256 : "",
-                            (long long)(u->adapter ? u->adapter->count : 0));
+    char start[65] = "";
+    if (u->adapter) SOW_TRY(fingerprint(t->arena, u->adapter, start));
+    t->task.identity = sow_arena_format(t->arena, "lm|%.64s|%lld|%lld|%lld|%.64s|%s", u->train->sha256,
+                                        (long long)u->train->count, (long long)u->train->counted, (long long)u->batch,
+                                        u->validation ? u->validation->sha256 : "", start);
+    return t->task.identity ? SOW_OK : SOW_E_MEMORY;
 }
 
 static sow_status prepare(sow_lm_task *t) {
@@ -105,9 +126,8 @@ static sow_status prepare(sow_lm_task *t) {
                          .has_validation = u->validation != NULL,
                          .has_test = u->test != NULL,
                          .parts = u->parts > 0 ? u->parts : 1,
-                         .identity = identity_of(t),
                          .user = t};
-    if (!t->task.identity) return SOW_E_MEMORY;
+    SOW_TRY(identify(t));
     SOW_TRY(sow_text_batches_new(u->train, u->batch, u->seed, true, &t->batches));
     if (sow_text_batches_per_epoch(t->batches) < t->task.parts)
         return sow_fail(SOW_E_RANGE, "%s: %lld sequences, but a step takes %lld batches of %lld", u->train->name,

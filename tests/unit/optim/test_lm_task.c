@@ -156,6 +156,28 @@ static void a_resumed_tuning_ends_with_the_same_bits(void **state) {
     sow_texts_free(texts);
 }
 
+static void a_checkpoint_of_another_start_is_refused(void **state) {
+    sow_texts *texts = some_texts("other.jsonl", 32);
+    sow_lm *lm = tiny_model(3);
+    sow_lm_task *task;
+    OK(sow_make_folder(in_folder("other")));
+    for (int other = 0; other < 2; other++) {
+        sow_adapter *a = make_adapter(lm);
+        sow_training t = training_of(4);
+        t.folder = in_folder("other");
+        t.stop_after = other ? 0 : 2;
+        t.resume = other;
+        if (other) a->layers[0].scale *= 2;
+        OK(sow_lm_task_new(&(sow_tuning){.lm = lm, .adapter = a, .train = texts, .batch = 1}, &task));
+        if (other) FAILS(sow_train_task(arena, &t, sow_lm_task_of(task)), SOW_E_FORMAT, "checkpoint");
+        else OK(sow_train_task(arena, &t, sow_lm_task_of(task)));
+        sow_lm_task_free(task);
+        sow_adapter_free(a);
+    }
+    sow_lm_free(lm);
+    sow_texts_free(texts);
+}
+
 static void texts_that_do_not_fit_are_refused(void **state) {
     sow_lm *lm = tiny_model(3);
     sow_lm_task *task;
@@ -199,6 +221,7 @@ int main(void) {
         cmocka_unit_test(a_step_is_the_mean_over_its_tokens_however_it_is_cut),
         cmocka_unit_test(an_adapter_learns_on_a_frozen_base),
         cmocka_unit_test(a_resumed_tuning_ends_with_the_same_bits),
+        cmocka_unit_test(a_checkpoint_of_another_start_is_refused),
         cmocka_unit_test(texts_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
