@@ -55,14 +55,22 @@ static sow_status open_texts(const sow_call *call, base_model *b) {
     return SOW_OK;
 }
 
-sow_status base_model_open(sow_call *call, base_model *b) {
+static sow_status open_with(sow_call *call, sow_status (*open)(const char *, sow_lm **), base_model *b) {
     *b = (base_model){.arena = call->arena};
     SOW_TRY(hash_model(call, b));
-    SOW_TRY(sow_lm_open(sow_text(call, "model"), &b->lm));
+    SOW_TRY(open(sow_text(call, "model"), &b->lm));
     SOW_TRY(sow_lm_tokenizer(sow_text(call, "model"), &b->tokenizer));
     SOW_TRY(sow_lm_sites(call->arena, b->lm, &b->all));
     SOW_TRY(sow_choose_sites(call->arena, &b->all, sow_text(call, "targets"), &b->sites));
     return open_texts(call, b);
+}
+
+sow_status base_model_open(sow_call *call, base_model *b) {
+    return open_with(call, sow_lm_open, b);
+}
+
+sow_status base_model_open_frozen(sow_call *call, base_model *b) {
+    return open_with(call, sow_lm_open_frozen, b);
 }
 
 void base_model_close(base_model *b) {

@@ -28,6 +28,8 @@ typedef struct base_model {
 
 /* Opens --model, --data by the options above, and chooses --targets. base_model_close also after a failure. */
 sow_status base_model_open(sow_call *call, base_model *out);
+/* The same for forward passes only: weights stay in their file, quantised too (sow_lm_open_frozen). */
+sow_status base_model_open_frozen(sow_call *call, base_model *out);
 void base_model_close(base_model *base);
 /* More texts for the same model, by the same options: a file for validation. The caller frees them. */
 sow_status base_texts_open(const sow_call *call, const base_model *base, const char *path, sow_texts **out);

@@ -139,7 +139,7 @@ static sow_status solve(job *j, const sow_eva_source *source) {
 
 static sow_status start_lm(job *j) {
     sow_call *call = j->call;
-    SOW_TRY(base_model_open(call, &j->base));
+    SOW_TRY(base_model_open_frozen(call, &j->base));
     j->sites = j->base.sites;
     j->base_name = j->base.inputs[0].name;
     j->data_name = j->base.inputs[1].name;
