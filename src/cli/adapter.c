@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/lm.h"
 #include "sow/adapter.h"
 #include "sow/file.h"
 #include "sow/gguf.h"
@@ -179,6 +179,22 @@ static sow_status run_convert(sow_call *call) {
     return status;
 }
 
+/* ---- fuse ---- */
+
+static sow_status run_fuse(sow_call *call) {
+    opened o = {0};
+    const char *source;
+    SOW_TRY(sow_check_output(call, sow_text(call, "out")));
+    SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
+    sow_status status = open_all(call, &o);
+    if (status == SOW_OK) status = sow_adapter_merge(o.adapter);
+    const char *how = sow_arena_format(call->arena, "The update of the adapter `%s` was added to\nits weights.",
+                                       sow_path_name(sow_text(call, "adapter")));
+    if (status == SOW_OK) status = how ? cli_lm_write(call, source, o.lm, how) : SOW_E_MEMORY;
+    close_all(&o);
+    return status;
+}
+
 /* ---- tables ---- */
 
 #define ADAPTER                                                               \
@@ -209,9 +225,17 @@ static const sow_option convert_options[] = {
     {0},
 };
 
+static const sow_option fuse_options[] = {
+    ADAPTER,          CLI_LM_MODEL, SOW_OPTION_CHOICE("dtype", "f32", "f32|bf16", "type of the weights in the folder"),
+    CLI_LM_TOKENIZER, AS_LORA,      SOW_OPTION_OUTPUT("a Hugging Face folder"),
+    SOW_OPTION_FORCE, {0},
+};
+
 static const sow_action actions[] = {
     {"inspect", "kind, ranks, scales and sizes of an adapter's layers", inspect_options, run_inspect,
      "sow adapter inspect adapter/ --model smollm2", 0},
+    {"fuse", "the base model with the adapter in its weights, as a Hugging Face folder", fuse_options, run_fuse,
+     "sow adapter fuse adapter/ --model smollm2 -o fused/", 0},
     {"convert", "plain LoRA of any kind, another rank or alpha, llama.cpp's file", convert_options, run_convert,
      "sow adapter convert adapter/ --rank 8 -o smaller/", 0},
     {0},

@@ -5,20 +5,20 @@
 #include "sow/file.h"
 #include "sow/log.h"
 
-static sow_status write_card(const sow_call *call, const char *folder, const char *source, const sow_lm *lm) {
+static sow_status write_card(const sow_call *call, const char *folder, const char *source, const sow_lm *lm,
+                             const char *how) {
     const char *path = sow_path_join(call->arena, folder, "README.md"), *name = sow_path_name(source);
     const char *text = sow_arena_format(
         call->arena,
-        "# %s\n\nWritten by `sow lm export` from `%s` as %s, %lld layers of width %lld. Weights that were quantised are the floats "
-        "that\ntheir blocks stand for: nothing was trained or changed. The passport is in the header of "
+        "# %s\n\nWritten by `sow %s %s` from `%s` as %s, %lld layers of width %lld. %s The passport is in the header of\n"
         "`model.safetensors`.\n",
-        name, name, strcmp(sow_text(call, "dtype"), "f32") ? "BF16" : "F32", (long long)lm->config.layers,
-        (long long)lm->config.hidden);
+        name, call->method->name, call->action->name, name, strcmp(sow_text(call, "dtype"), "f32") ? "BF16" : "F32",
+        (long long)lm->config.layers, (long long)lm->config.hidden, how);
     return path && text ? sow_write_file(path, text, strlen(text)) : SOW_E_MEMORY;
 }
 
 /* The model's configuration comes last: without it the folder is none. */
-static sow_status export_to(sow_call *call, const char *source, const sow_lm *lm) {
+sow_status cli_lm_write(sow_call *call, const char *source, const sow_lm *lm, const char *how) {
     const char *folder = sow_text(call, "out"), *passport, *name = sow_text(call, "model");
     const char *tokenizer = sow_text(call, "tokenizer");
     sow_input input = {.option = "model", .name = sow_path_exists(name) ? sow_path_name(name) : name};
@@ -32,7 +32,7 @@ static sow_status export_to(sow_call *call, const char *source, const sow_lm *lm
         SOW_TRY(sow_read_file(call->arena, tokenizer, (size_t)256 << 20, &text, &size));
         SOW_TRY(target ? sow_write_file(target, text, size) : SOW_E_MEMORY);
     } else SOW_TRY(sow_tokenizer_export(source, folder));
-    SOW_TRY(write_card(call, folder, source, lm));
+    SOW_TRY(write_card(call, folder, source, lm, how));
     SOW_TRY(sow_lm_write(lm, folder, strcmp(sow_text(call, "dtype"), "f32") ? SOW_BF16 : SOW_F32, passport));
     return sow_wrote(call, folder);
 }
@@ -43,7 +43,9 @@ sow_status cli_lm_export(sow_call *call) {
     SOW_TRY(sow_check_output(call, sow_text(call, "out")));
     SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
     SOW_TRY(sow_lm_open_frozen(sow_text(call, "model"), &lm));
-    sow_status status = export_to(call, source, lm);
+    sow_status status = cli_lm_write(call, source, lm,
+                                     "Weights that were quantised are the floats that\ntheir blocks stand for: nothing "
+                                     "was trained or changed.");
     sow_lm_free(lm);
     return status;
 }
