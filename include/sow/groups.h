@@ -31,8 +31,11 @@ typedef struct sow_neighbornet_config {
     sow_split_solver solver;
     double tolerance; /* ends when the projected gradient's norm is below this times that at zero weights; 1e-7 */
     double threshold; /* splits above this weight are kept; 1e-6 */
+    int power;        /* pairs count 1 / d^power in the least squares: 0, 1, or 2 (Fitch and Margoliash 1967); 0. Pairs at
+                         distance 0 count as those at the smallest other one */
+    double sparsity;  /* each split costs this share of what the most wanted one gains, times its weight (L1): 0 to 1; 0 */
 } sow_neighbornet_config;
-/* Symmetric, auto, 1e-7, 1e-6. */
+/* Symmetric, auto, 1e-7, 1e-6, 0, 0. With a power or sparsity the solver is always that by conjugate gradients. */
 sow_neighbornet_config sow_neighbornet_defaults(void);
 
 /* The taxa circle[first], ..., circle[last - 1] against all others; 0 <= first < last < taxa. */

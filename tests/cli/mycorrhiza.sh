@@ -76,6 +76,16 @@ expect_message 2 'expected an ending' 'distances of an unknown kind' "$SOW" myco
 refuse 2 '--inductive needs' 'nobody to predict' g.str --inductive
 expect_absent 'nothing was written' never
 
+# ---- weights of pairs, and fewer splits ----
+for how in 'ols 0' 'fm2 0' 'ols 0.2'; do
+    set -- $how
+    run "$SOW" mycorrhiza network g.str --weights $1 --sparsity $2 -o w-$1-$2.nex --json
+    eval "splits_$1_${2#0.}=$(sed -n 's/.*"splits": \([0-9]*\).*/\1/p' "$out" | head -n 1)"
+done
+expect_true 'a penalty leaves fewer splits' [ "$splits_ols_2" -lt "$splits_ols_0" ]
+expect_true 'weighted pairs give another network' test -n "$splits_fm2_0" -a ! -z "$(cmp w-ols-0.nex w-fm2-0.nex)"
+expect_message 2 'sparsity' 'a penalty of everything' "$SOW" mycorrhiza network g.str --sparsity 1 -o never.nex
+
 # ---- the study ----
 expect_output '^verdict: confirmed' 'the smoke study' "$SOW" study mycorrhiza --scale smoke -o study
 cp study/verdict.json verdict.json

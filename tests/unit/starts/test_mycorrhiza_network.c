@@ -51,7 +51,10 @@ static void assert_circle(const sow_network *net, const int64_t *expected) {
 static void six_taxa_give_back_circle_and_weights(void **state) {
     for (int r = 0; r < 2; r++) {
         sow_network net = net_of(6, example_a, r ? SOW_REDUCE_SPLITSTREE4 : SOW_REDUCE_SYMMETRIC);
-        assert_true(net.circle[1] == 3 ? net.circle[2] == 2 : net.circle[1] == 2 && net.circle[2] == 4); /* two circles are right: 0,3,2,4,1,5 and 0,2,4,1,5,3 */
+        assert_true(net.circle[1] == 3
+                        ? net.circle[2] == 2
+                        : net.circle[1] == 2 &&
+                              net.circle[2] == 4); /* two circles are right: 0,3,2,4,1,5 and 0,2,4,1,5,3 */
         assert_int_equal(net.count, 10);
         static const struct {
             unsigned side;
@@ -353,6 +356,47 @@ static void weights_satisfy_the_conditions_of_optimality(void **state) {
     }
 }
 
+/* Weighted pairs and a penalty: the gradient A^T W (A x - d) + penalty vanishes where x > 0 and is nowhere negative. */
+static void weighted_and_sparse_weights_are_optimal_too(void **state) {
+    enum { N = 16, PAIRS = 120 };
+    static circular c;
+    sow_rng rng;
+    int64_t counts[2] = {0};
+    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 5));
+    draw(&c, &rng, N, .5, .1);
+    for (int power = 0; power <= 2; power++)
+        for (int sparse = 0; sparse < 2; sparse++) {
+            static double x[PAIRS], r[PAIRS], wd[PAIRS], g[PAIRS], target[PAIRS], sums[N];
+            sow_network net;
+            sow_neighbornet_config config = {
+                .tolerance = 1e-11, .threshold = 1e-9, .power = power, .sparsity = sparse ? .05 : 0};
+            OK(sow_split_weights(N, c.d, c.circle, &config, arena, &net));
+            if (power == 0) counts[sparse] = net.count;
+            memset(x, 0, sizeof x);
+            for (int64_t s = 0; s < net.count; s++)
+                x[network_diagonal(N, net.splits[s].last - net.splits[s].first) + net.splits[s].first] =
+                    net.splits[s].weight;
+            network_distances(N, x, r, sums);
+            double most = 0;
+            for (int64_t k = 1; k < N; k++)
+                for (int64_t i = 0; i + k < N; i++) {
+                    int64_t p = network_diagonal(N, k) + i;
+                    double d = c.d[net.circle[i] * N + net.circle[i + k]];
+                    r[p] = (r[p] - d) / pow(d, power);
+                    wd[p] = d / pow(d, power);
+                }
+            network_transposed(N, r, g, sums);
+            network_transposed(N, wd, target, sums);
+            for (int64_t p = 0; p < PAIRS; p++) most = fmax(most, target[p]);
+            for (int64_t p = 0; p < PAIRS; p++) {
+                double slope = g[p] + config.sparsity * most;
+                assert_true(slope >= -1e-7 * most);
+                if (x[p] > 0) assert_near(slope, 0, 1e-7 * most);
+            }
+        }
+    assert_true(counts[1] < counts[0]); /* sparser */
+}
+
 static void larger_distances_give_larger_weights_and_nothing_else(void **state) {
     static circular c;
     sow_rng rng;
@@ -432,6 +476,7 @@ int main(void) {
         cmocka_unit_test(a_tree_gives_its_edges_and_no_others),
         cmocka_unit_test(both_solvers_agree_with_lawson_and_hanson),
         cmocka_unit_test(weights_satisfy_the_conditions_of_optimality),
+        cmocka_unit_test(weighted_and_sparse_weights_are_optimal_too),
         cmocka_unit_test(larger_distances_give_larger_weights_and_nothing_else),
         cmocka_unit_test(other_names_give_the_same_network),
         cmocka_unit_test(threads_do_not_change_a_bit),

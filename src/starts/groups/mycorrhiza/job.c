@@ -39,7 +39,9 @@ static void read_config(mycorrhiza_job *job) {
     if (has_option(call, "order"))
         c->net.reduction = strcmp(sow_text(call, "order"), "st4") == 0 ? SOW_REDUCE_SPLITSTREE4 : SOW_REDUCE_SYMMETRIC;
     if (has_option(call, "tolerance")) {
-        const char *solver = sow_text(call, "solver");
+        const char *solver = sow_text(call, "solver"), *weights = sow_text(call, "weights");
+        c->net.power = strcmp(weights, "fm1") == 0 ? 1 : strcmp(weights, "fm2") == 0 ? 2 : 0;
+        c->net.sparsity = sow_real(call, "sparsity");
         c->net.tolerance = sow_real(call, "tolerance");
         c->net.threshold = sow_real(call, "threshold");
         c->net.solver = strcmp(solver, "exact") == 0 ? SOW_SPLITS_EXACT

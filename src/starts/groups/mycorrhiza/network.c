@@ -12,7 +12,7 @@ enum { DENSE_MIN = 3000, DENSE_A_TAXON = 8 };
 static const double most_positive = .62;
 
 sow_neighbornet_config sow_neighbornet_defaults(void) {
-    return (sow_neighbornet_config){SOW_REDUCE_SYMMETRIC, SOW_SPLITS_AUTO, 1e-7, 1e-6};
+    return (sow_neighbornet_config){.tolerance = 1e-7, .threshold = 1e-6};
 }
 
 static sow_status check_distances(int64_t n, const double *d) {
@@ -33,17 +33,33 @@ static sow_status check_distances(int64_t n, const double *d) {
     return SOW_OK;
 }
 
+/* 1 / d^power, where d = 0 with the smallest other distance. */
+static sow_status weigh(network_fit *fit, int power, sow_arena *arena) {
+    double least = INFINITY;
+    for (int64_t p = 0; p < fit->pairs; p++)
+        if (fit->d[p] > 0) least = fmin(least, fit->d[p]);
+    if (power == 0 || !isfinite(least)) return SOW_OK;
+    SOW_TRY(SOW_NEW_RAW(arena, fit->weights, fit->pairs));
+    SOW_TRY(SOW_NEW_RAW(arena, fit->weighted, fit->pairs));
+    /* relative to the smallest, so that nothing overflows: a common factor changes nothing */
+    for (int64_t p = 0; p < fit->pairs; p++) fit->weights[p] = pow(least / fmax(fit->d[p], least), power);
+    return SOW_OK;
+}
+
 /* The fit's vectors, and what ends it. */
-static sow_status begin(network_fit *fit, double tolerance, sow_arena *arena) {
-    double sum = 0;
+static sow_status begin(network_fit *fit, const sow_neighbornet_config *config, sow_arena *arena) {
+    double sum = 0, most = 0;
+    SOW_TRY(weigh(fit, config->power, arena));
     SOW_TRY(SOW_NEW_RAW(arena, fit->x, fit->pairs));
     SOW_TRY(SOW_NEW_RAW(arena, fit->target, fit->pairs));
     SOW_TRY(SOW_NEW_RAW(arena, fit->gradient, fit->pairs));
     SOW_TRY(SOW_NEW_RAW(arena, fit->residual, fit->pairs));
     SOW_TRY(SOW_NEW(arena, fit->sums, fit->n));
-    network_transposed(fit->n, fit->d, fit->target, fit->sums);
-    for (int64_t p = 0; p < fit->pairs; p++) sum += fit->target[p] * fit->target[p];
-    fit->bound = tolerance * sqrt(sum);
+    network_normal(fit, fit->d, fit->target);
+    for (int64_t p = 0; p < fit->pairs; p++) most = fmax(most, fit->target[p]);
+    fit->penalty = config->sparsity * most;
+    for (int64_t p = 0; p < fit->pairs; p++) sum += pow(fmax(fit->target[p] - fit->penalty, 0), 2);
+    fit->bound = config->tolerance * sqrt(sum);
     return SOW_OK;
 }
 
@@ -68,7 +84,8 @@ static sow_status solve(network_fit *fit, sow_split_solver solver, sow_arena *ar
     int64_t limit = DENSE_A_TAXON * fit->n > DENSE_MIN ? DENSE_A_TAXON * fit->n : DENSE_MIN;
     double positive;
     bool full = false;
-    if (feasible(fit, &positive)) return SOW_OK;
+    if (fit->penalty > 0 || (fit->weights && !feasible(fit, &positive))) return network_solve_cg(fit, arena);
+    if (fit->weights || feasible(fit, &positive)) return SOW_OK;
     if (solver == SOW_SPLITS_AUTO && fit->pairs > DENSE_MIN && positive > most_positive) solver = SOW_SPLITS_CG;
     if (solver == SOW_SPLITS_EXACT) limit = fit->pairs + fit->n;
     if (solver != SOW_SPLITS_CG) SOW_TRY(network_solve_exact(fit, limit, arena, &full));
@@ -109,6 +126,9 @@ sow_status sow_split_weights(int64_t n, const double *distances, const int64_t *
                              const sow_neighbornet_config *config, sow_arena *arena, sow_network *out) {
     network_fit fit = {.n = n, .pairs = network_pairs(n)};
     SOW_TRY(check_distances(n, distances));
+    if (config->power < 0 || config->power > 2 || !(config->sparsity >= 0 && config->sparsity < 1))
+        return sow_fail(SOW_E_RANGE, "network: power %d and sparsity %g, expected 0 to 2, and 0 to below 1",
+                        config->power, config->sparsity);
     *out = (sow_network){.taxa = n};
     SOW_TRY(SOW_NEW(arena, out->circle, n));
     SOW_TRY(SOW_NEW(arena, out->place, n));
@@ -125,7 +145,7 @@ sow_status sow_split_weights(int64_t n, const double *distances, const int64_t *
     fit.d = d;
     for (int64_t k = 1; d && k < n; k++)
         for (int64_t i = 0; i + k < n; i++) *d++ = distances[circle[i] * n + circle[i + k]];
-    sow_status status = d ? begin(&fit, config->tolerance, scratch) : SOW_E_MEMORY;
+    sow_status status = d ? begin(&fit, config, scratch) : SOW_E_MEMORY;
     if (!status) status = solve(&fit, config->solver, scratch);
     if (!status) status = keep_splits(&fit, config->threshold, arena, out);
     if (!status) {

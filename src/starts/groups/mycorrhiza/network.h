@@ -23,13 +23,17 @@ void network_transposed(int64_t n, const double *r, double *z, double *scratch);
 /* x = A^-1 d, the weights of the least squares without a bound. */
 void network_unbounded(int64_t n, const double *d, double *x);
 
-/* The least squares min |A x - d|, x >= 0, on its way. All [pairs] by diagonals. */
+/* The least squares min |A x - d|^2 / 2 + penalty sum x, x >= 0, on its way; | |: with weights, if there are some. All
+ * [pairs] by diagonals. */
 typedef struct network_fit {
     int64_t n, pairs;
     const double *d;
+    double *weights;  /* W, or NULL: all 1 */
+    double *weighted; /* scratch; NULL without weights */
+    double penalty;
     double *x;        /* weights so far, none negative */
-    double *target;   /* A^T d */
-    double *gradient; /* A^T (A x - d) */
+    double *target;   /* A^T W d */
+    double *gradient; /* A^T W (A x - d) + penalty */
     double *residual; /* A x - d */
     double *sums;     /* [n] scratch */
     double bound;     /* the norm of the projected gradient that ends it */
@@ -37,6 +41,8 @@ typedef struct network_fit {
     int rounds;
 } network_fit;
 
+/* z = A^T W r. */
+void network_normal(network_fit *fit, const double *r, double *z);
 /* Fills residual, gradient and violation from x. */
 void network_gradient(network_fit *fit);
 /* Subproblems by Cholesky factors of Gram matrices. *full: more than `limit` splits became positive. */

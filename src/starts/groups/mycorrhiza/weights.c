@@ -23,12 +23,18 @@ typedef struct search {
     double objective; /* |A x - d|^2 / 2 less |d|^2 / 2 */
 } search;
 
+void network_normal(network_fit *fit, const double *r, double *z) {
+    for (int64_t p = 0; fit->weights && p < fit->pairs; p++) fit->weighted[p] = fit->weights[p] * r[p];
+    network_transposed(fit->n, fit->weights ? fit->weighted : r, z, fit->sums);
+}
+
 void network_gradient(network_fit *fit) {
     double sum = 0;
     network_distances(fit->n, fit->x, fit->residual, fit->sums);
     for (int64_t p = 0; p < fit->pairs; p++) fit->residual[p] -= fit->d[p];
-    network_transposed(fit->n, fit->residual, fit->gradient, fit->sums);
+    network_normal(fit, fit->residual, fit->gradient);
     for (int64_t p = 0; p < fit->pairs; p++) {
+        fit->gradient[p] += fit->penalty;
         double g = fit->x[p] > 0 || fit->gradient[p] < 0 ? fit->gradient[p] : 0;
         sum += g * g;
     }

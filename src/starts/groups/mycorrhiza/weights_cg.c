@@ -33,10 +33,18 @@ SOW_CLONES static void extend(double *restrict direction, double factor, const d
     for (int64_t i = 0; i < n; i++) direction[i] = normal[i] + factor * direction[i];
 }
 
+/* |x|^2 with the fit's weights. */
+static double length_of(const network_fit *fit, const double *x) {
+    double sum = 0;
+    if (!fit->weights) return square_of(x, fit->pairs);
+    for (int64_t p = 0; p < fit->pairs; p++) sum += fit->weights[p] * x[p] * x[p];
+    return sum;
+}
+
+/* What the objective falls by along each free split: A^T W r - penalty. */
 static void masked_normal(active_set *a) {
-    network_transposed(a->fit->n, a->residual, a->normal, a->fit->sums);
-    for (int64_t p = 0; p < a->fit->pairs; p++)
-        if (!a->free[p]) a->normal[p] = 0;
+    network_normal(a->fit, a->residual, a->normal);
+    for (int64_t p = 0; p < a->fit->pairs; p++) a->normal[p] = a->free[p] ? a->normal[p] - a->fit->penalty : 0;
 }
 
 /* CGNR from `next` over the free splits, until |masked A^T r|^2 is below half the bound's square. */
@@ -51,7 +59,7 @@ static sow_status minimise(active_set *a) {
     double size = square_of(a->normal, pairs);
     for (int64_t step = 0; step < most && size >= goal; step++) {
         network_distances(n, a->direction, a->image, fit->sums);
-        double alpha = size / square_of(a->image, pairs);
+        double alpha = size / length_of(fit, a->image);
         add_times(a->next, alpha, a->direction, pairs);
         add_times(a->residual, -alpha, a->image, pairs);
         masked_normal(a);
