@@ -403,6 +403,41 @@ def lora_fair_rows():
         row(f"merging 8 clients x 210 layers, {kind}", mine["seconds"], peer, peer / mine["seconds"], goal, "s", "NumPy extrapolated; " + note)
 
 
+def eva_rows():
+    """The start of adapters on SmolLM2-135M, against PEFT's on the same samples. LONG=1; TEXTS names a file of {"question",
+    "answer"} a line (GSM8K's training part)."""
+    texts = os.environ.get("TEXTS")
+    if not os.environ.get("LONG") or not texts:
+        return print("eva: LONG=1 TEXTS=gsm8k-train.jsonl runs PEFT on them")
+    here = os.path.dirname(os.path.abspath(__file__))
+    with tempfile.TemporaryDirectory() as folder:
+        at = lambda name: os.path.join(folder, name)
+        with open(texts) as f, open(at("samples.jsonl"), "w") as out:
+            for line, _ in zip(f, range(512)):
+                sample = json.loads(line)
+                out.write(json.dumps({"prompt": sample["question"] + "\n", "completion": sample["answer"]}) + "\n")
+        subprocess.run([SOW, "lm", "export", "--model", "smollm2", "--dtype", "f32", "-o", at("base"), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        peer = json.loads(subprocess.run([sys.executable, os.path.join(here, "eva_peer.py"), at("base"), at("samples.jsonl"), at("peer.json")],
+                                         check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1])
+        with open(at("peer.json")) as f:
+            theirs = json.load(f)
+        for solver, goal in (("ipca", ">= 3"), ("gram", ">= 8")):
+            begin = time.perf_counter()
+            process = subprocess.Popen([SOW, "eva", "--model", "smollm2", "--data", at("samples.jsonl"), "--chat-template", "none", "--loss-on", "all",
+                                        "--label-mask", "off", "--length", "128", "--svd-batch", "4", "--in-order", "--rank", "16", "--rho", "2",
+                                        "--solver", solver, "--threads", "2", "--quiet", "-o", at(solver)], stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - begin
+            if status:
+                sys.exit("bench: sow eva failed")
+            with open(at(os.path.join(solver, "report.json"))) as f:
+                report = json.load(f)
+            moved = sum(abs(layer["rank"] - theirs.get(layer["module"], 0)) for layer in report["layers"])
+            row(f"eva's start of SmolLM2-135M, {solver}", seconds, peer["seconds"], peer["seconds"] / seconds, goal, "s",
+                f"ours with loading and writing; {report['batches']} batches; ranks differ by {moved} of {report['budget']}")
+            row("its peak memory", usage.ru_maxrss / 1024, peer["peak_mib"], usage.ru_maxrss / 1024 / peer["peak_mib"], "<= 0.6", "MiB")
+
+
 def mycorrhiza_rows():
     def peer(*command):
         return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["seconds"]
@@ -449,6 +484,7 @@ def main():
     tokenizer_rows()
     factor_rows()
     lora_fair_rows()
+    eva_rows()
     command_rows()
     mycorrhiza_rows()
     ppp_rows()
