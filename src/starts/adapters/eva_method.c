@@ -204,11 +204,12 @@ static sow_status write_folder(job *j) {
         if (!path) return SOW_E_MEMORY;
         SOW_TRY(sow_wrote(call, path));
     }
-    const char *what = sow_text(call, "model") ? "model" : "arch";
-    char *next = sow_arena_format(call->arena,
-                                  "sow train --%s %s --data %s --adapter %s --optimizer adamw --lr 5e-4 --schedule "
-                                  "warmup:20+cosine --steps 300 -o tuned/",
-                                  what, sow_text(call, what), sow_text(call, "data"), folder);
+    char *next = sow_text(call, "arch")
+                     ? sow_arena_format(call->arena, "sow adapter inspect %s", folder)
+                     : sow_arena_format(call->arena,
+                                        "sow train --model %s --data %s --adapter %s --optimizer adamw --lr 5e-4 "
+                                        "--schedule warmup:20+cosine --steps 300 -o tuned/",
+                                        sow_text(call, "model"), sow_text(call, "data"), folder);
     if (!next || json_object_set_new(call->result, "next", json_string(next)))
         return sow_fail(SOW_E_MEMORY, "out of memory");
     return SOW_OK;
