@@ -57,17 +57,20 @@ static sow_status evaluate(void *user, sow_tape *t, bool test, sow_tally *tally)
 
 /* ---- scales ---- */
 
+/* As the optimiser will at its first step: from the gradient after clipping, which changes g where epsilon shows. */
 static sow_status measure(simulation *s) {
     const sow_optimizer_config *o = &s->training.optimizer;
     const sow_sgd_sai_config config = {.blocks = o->blocks, .norm = o->normalise, .batches = 1};
+    sow_arena *arena = s->subject.call->arena;
     sow_tape *tape;
     if (o->kind != SOW_SGD_SAI || o->scales) return SOW_OK;
     SOW_TRY(sow_tape_new(&tape));
     sow_tape_train(tape, true);
-    sow_status status = sow_sgd_sai(&config, tape, s->subject.state, sai_loss, &s->subject, s->subject.call->arena,
-                                    &s->scales);
+    sow_status status = sow_sgd_sai(&config, tape, s->subject.state, sai_loss, &s->subject, arena, &s->scales);
     sow_tape_free(tape);
-    return status;
+    if (status || s->training.clip <= 0) return status;
+    sow_clip_gradients(s->subject.state, s->training.clip);
+    return sow_scales_measure(arena, s->subject.state, &o->blocks, o->normalise, &s->scales);
 }
 
 /* The negative control: the same scales, at other blocks. */
