@@ -281,9 +281,28 @@ sow_var sow_keep(sow_var x) {
     return x;
 }
 
+/* The node whose memory a value is: views have none of their own. */
+static sow_node *holder_of(sow_node *n) {
+    while (!n->owns_value && n->inputs > 0) n = n->input[0];
+    return n;
+}
+
+/* Whether all that the value is made of is there, or can be made again itself: inputs behind which nothing wants a gradient go
+ * when they are done. */
+static bool can_be_made_again(const sow_node *n) {
+    for (int i = 0; i < n->inputs; i++) {
+        const sow_node *from = n->input[i] ? holder_of(n->input[i]) : NULL;
+        if (from && !from->value.data && !from->revivable) return false;
+    }
+    return n->op->cheap;
+}
+
 void sow_done(sow_tape *t, sow_var x) {
-    if (!x || !x->owns_value || x->kept || x->viewed || x->seen || (x->needed && !x->op->cheap)) return;
+    if (!x || !x->owns_value || x->kept || x->viewed || x->seen || (x->needed && !can_be_made_again(x))) return;
+    if (x->ordinal < t->region_first) return; /* what an open region computes again begins with its inputs */
     x->revivable = x->needed;
+    for (int i = 0; x->needed && i < x->inputs; i++)
+        if (x->input[i]) holder_of(x->input[i])->needed = true;
     release_value(t, x);
 }
 
@@ -297,6 +316,18 @@ void sow_recompute_begin(sow_tape *t) {
     t->region_first = t->count;
 }
 
+/* Whether anything in the region from `first` on does: else nothing is computed again. If so, what comes from outside stays. */
+static bool wants_gradients(sow_tape *t, int64_t first) {
+    bool wanted = false;
+    for (int64_t i = first; i < t->count; i++) wanted |= t->nodes[i]->needs_grad;
+    for (int64_t i = first; wanted && i < t->count; i++)
+        for (int k = 0; k < t->nodes[i]->inputs; k++) {
+            sow_node *from = t->nodes[i]->input[k] ? holder_of(t->nodes[i]->input[k]) : NULL;
+            if (from && from->ordinal < first) from->needed = true;
+        }
+    return wanted;
+}
+
 sow_var sow_recompute_end(sow_tape *t, sow_var result) {
     int64_t first = t->region_first;
     t->region_first = -1;
@@ -308,9 +339,8 @@ sow_var sow_recompute_end(sow_tape *t, sow_var result) {
         t->regions = regions;
         t->region_capacity = capacity;
     }
-    t->regions[t->region_count++] = (region){first, t->count};
-    const sow_node *holder = result; /* the node whose memory the result is */
-    while (!holder->owns_value && holder->inputs > 0) holder = holder->input[0];
+    if (wants_gradients(t, first)) t->regions[t->region_count++] = (region){first, t->count};
+    const sow_node *holder = holder_of(result);
     for (int64_t i = first; i < t->count; i++) {
         sow_node *n = t->nodes[i];
         release_keeps(t, n);

@@ -30,7 +30,7 @@ static const sow_option options[] = {
     SOW_OPTION_TEXT("targets", "all", "layers by the ends of their names, like q_proj,v_proj"),
     {"batch", 0, SOW_TYPE_INT, "4", 1, 1e6, NULL, "samples", "at once: memory and time; moves only the last bits", 0},
     BASE_TEXT_OPTIONS,
-    {"memory", 0, SOW_TYPE_REAL, NULL, 1e-3, 1e6, NULL, "GB",
+    {"memory", 0, SOW_TYPE_REAL, NULL, 1e-6, 1e6, NULL, "GB",
      "that sums of gradients may take: layers go in several passes over the samples; default: no bound",
      SOW_OPTION_NO_PASSPORT},
     {"recompute", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL,
@@ -133,12 +133,13 @@ static void announce(const job *j, const sow_texts *texts) {
         passes = ceil((double)sums / (double)j->config.memory);
         sums = largest > j->config.memory ? largest : j->config.memory;
     }
-    int64_t batch = tokens * (sow_int(j->call, "batch") < texts->count ? sow_int(j->call, "batch") : texts->count) /
-                    texts->count;
-    sow_note("gradients of %lld layers from %lld samples (%lld tokens)%s: about %.2g GB and %.2g s, and decompositions",
-             (long long)j->sites.count, (long long)texts->count, (long long)tokens,
-             passes > 1 ? ", in several passes" : "", 1e-9 * (double)(sums + base_bytes(&j->base, batch)),
-             passes * base_seconds(&j->base, tokens));
+    int64_t sequences = sow_int(j->call, "batch") < texts->count ? sow_int(j->call, "batch") : texts->count;
+    double seconds = passes * base_seconds(&j->base, tokens);
+    sow_note(
+        "gradients of %lld layers from %lld samples (%lld tokens)%s: about %.1f GB and %.0f %s; then their decompositions",
+        (long long)j->sites.count, (long long)texts->count, (long long)tokens, passes > 1 ? ", in several passes" : "",
+        1e-9 * (double)(sums + base_bytes(&j->base, tokens * sequences / texts->count)),
+        seconds < 90 ? ceil(seconds) : ceil(seconds / 60), seconds < 90 ? "s" : "minutes");
 }
 
 static sow_status start_on(job *j, sow_texts *texts) {

@@ -518,6 +518,36 @@ static void the_start_is_the_first_step(void **state) {
     }
 }
 
+/* Layer by layer, each in a pass of its own where all others are frozen, with and without recomputing: the same start. */
+static void layers_alone_have_the_same_gradients(void **state) {
+    static const sow_lm_family families[] = {SOW_LM_LLAMA, SOW_LM_GPT2};
+    for (int n = 0; n < 2; n++) {
+        sow_lm *lm = tiny(families[n]);
+        sow_texts texts = some_texts();
+        sow_arena *arena;
+        sow_sites sites;
+        sow_adapter *whole, *alone;
+        OK(sow_arena_new(&arena));
+        OK(sow_lm_sites(arena, lm, &sites));
+        sow_lm_gradients source = {.lm = lm, .texts = &texts, .batch = 2};
+        sow_lora_sb_config c = {.rank = 99, .eta = 0.5, .first_step = SOW_FIRST_STEP_SGD}, little = c;
+        little.memory = 1;
+        OK(sow_lora_sb(&c, lm->state, &sites, sow_lm_gradient_source, &source, arena, &whole, NULL));
+        for (int again = 0; again < 2; again++) {
+            lm->recompute = again;
+            OK(sow_lora_sb(&little, lm->state, &sites, sow_lm_gradient_source, &source, arena, &alone, NULL));
+            for (int64_t i = 0; i < sow_state_count(whole->state); i++) {
+                sow_tensor x = sow_state_entry(whole->state, i)->value, y = sow_state_entry(alone->state, i)->value;
+                assert_memory_equal(x.data, y.data, sow_bytes(x));
+            }
+            sow_adapter_free(alone);
+        }
+        sow_adapter_free(whole);
+        sow_lm_free(lm);
+        sow_arena_free(arena);
+    }
+}
+
 /* ---- what is refused ---- */
 
 static sow_status add_infinity(void *user) {
@@ -562,6 +592,7 @@ int main(void) {
         cmocka_unit_test(the_folder_is_plain_lora_with_cores_beside_it),
         cmocka_unit_test(official_folders_are_read),
         cmocka_unit_test(the_start_is_the_first_step),
+        cmocka_unit_test(layers_alone_have_the_same_gradients),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
