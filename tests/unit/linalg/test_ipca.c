@@ -195,7 +195,7 @@ static sow_components gram_of(sow_arena *arena, const float *x, const int *order
     OK(sow_gram_new(in, &g));
     OK(sow_gram_new(in, &rest));
     int64_t rows = ROWS / parts;
-    for (int i = 0; i < parts; i++) OK(sow_gram_add(i % 3 == 2 ? rest : g, x + order[i] * rows * in, rows, arena));
+    for (int i = 0; i < parts; i++) OK(sow_gram_add(i % 2 ? rest : g, x + order[i] * rows * in, rows, arena));
     OK(sow_gram_merge(g, rest));
     OK(sow_gram_components(g, count, NULL, arena, &out));
     sow_gram_free(g);

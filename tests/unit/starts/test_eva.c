@@ -433,6 +433,17 @@ static sow_status forward_counted(void *user, sow_tape *tape, int64_t number, co
     return SOW_OK;
 }
 
+/* The rows of tokens that are answers, not of those that predict them. */
+static void assert_answers_are_kept(sow_eva_texts *texts, const sow_site *last) {
+    const uint8_t *keep;
+    sow_tape *t;
+    OK(sow_tape_new(&t));
+    sow_tape_record(t, false);
+    OK(sow_eva_texts_forward(texts, t, 0, last, &keep));
+    for (int i = 0; i < 2 * LENGTH; i++) assert_int_equal(keep[i], i % LENGTH >= PROMPT);
+    sow_tape_free(t);
+}
+
 /* Only rows of answers count; layers that share an input share components; a pass for the first layer's sites ends there. */
 static void language_models_count_answers_and_share_inputs(void **state) {
     sow_arena *arena;
@@ -453,6 +464,7 @@ static void language_models_count_answers_and_share_inputs(void **state) {
     sow_texts *texts = texts_of(arena, &rng);
     from.texts = (sow_eva_texts){.lm = lm, .label_mask = true, .arena = arena};
     OK(sow_text_batches_new(texts, 4, 1, true, &from.texts.batches));
+    assert_answers_are_kept(&from.texts, &all.at[0]);
     sow_eva_source source = {forward_counted, 0, &from};
     c.rank = 4;
     c.max_batches = 3;
