@@ -50,6 +50,9 @@ sow_status sow_gguf_open(const char *path, sow_gguf **out);
 /* Unmaps; NULL is allowed. */
 void sow_gguf_close(sow_gguf *file);
 
+/* The one GGUF file of a folder, in the arena; NULL: none there. SOW_E_ARGUMENT: several, of which one must be named. */
+sow_status sow_gguf_in_folder(sow_arena *arena, const char *folder, const char **out);
+
 /* Text in the map: not ended by a zero byte. */
 typedef struct sow_span {
     const char *text; /* NULL: absent */

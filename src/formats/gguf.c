@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "sow/file.h"
+#include "sow/text.h"
 
 enum value_type {
     T_U8,
@@ -431,4 +432,18 @@ const sow_gguf_tensor *sow_gguf_find(const sow_gguf *g, const char *name) {
     sow_gguf_tensor wanted = {.name = name}, *key = &wanted;
     sow_gguf_tensor **found = bsearch(&key, g->by_name, (size_t)g->tensor_count, sizeof *g->by_name, by_name);
     return found ? *found : NULL;
+}
+
+sow_status sow_gguf_in_folder(sow_arena *arena, const char *folder, const char **out) {
+    enum { FILES_MAX = 10000 };
+    char **names;
+    int64_t count;
+    *out = NULL;
+    SOW_TRY(sow_list_folder(arena, folder, FILES_MAX, &names, &count));
+    for (int64_t i = 0; i < count; i++) {
+        if (!sow_ends_with(names[i], ".gguf")) continue;
+        if (*out) return sow_fail(SOW_E_ARGUMENT, "%s holds several GGUF files; name the one that is meant", folder);
+        if (!(*out = sow_path_join(arena, folder, names[i]))) return SOW_E_MEMORY;
+    }
+    return SOW_OK;
 }

@@ -12,6 +12,12 @@ expect_message 1 'found mamba, expected llama' 'another kind of model' "$SOW" lm
 printf 'GGUF' >broken.gguf
 expect_message 1 'broken.gguf' 'a GGUF file cut short' "$SOW" lm score --model broken.gguf --data two.txt
 
+mkdir -p several
+printf 'GGUF' >several/a.gguf
+printf 'GGUF' >several/b.gguf
+expect_message 1 'several holds several GGUF files' 'a folder of two models' "$SOW" lm generate --model several -p a
+expect_message 1 'several holds several GGUF files' 'and of two tokenizers' "$SOW" lm tokenize --model minilm --tokenizer several --data two.txt
+
 if "$SOW" lm tokenize --model smollm2 --data two.txt >/dev/null 2>&1; then
     expect_output '^504 3575 282 4649 314$' 'ids of lines' "$SOW" lm tokenize --model smollm2 --data two.txt
     expect_output '^[{]"ids":\[19556,28,905,17\][}]$' 'ids of JSON lines' "$SOW" lm tokenize --model smollm2 --data two.jsonl --json

@@ -138,20 +138,13 @@ static sow_status template_of_gguf(sow_arena *arena, const char *path, char **te
 /* The file of a folder that holds the template, NULL: none. */
 static sow_status locate(sow_arena *arena, const char *path, const char **out) {
     static const char *const places[] = {"chat_template.jinja", "tokenizer_config.json"};
-    char **names;
-    int64_t count;
     *out = path;
     if (!sow_is_folder(path)) return SOW_OK;
     for (int i = 0; i < 2; i++) {
         if (!(*out = sow_path_join(arena, path, places[i]))) return SOW_E_MEMORY;
         if (sow_path_exists(*out)) return SOW_OK;
     }
-    SOW_TRY(sow_list_folder(arena, path, 10000, &names, &count));
-    for (int64_t i = 0; i < count; i++)
-        if (sow_ends_with(names[i], ".gguf"))
-            return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
-    *out = NULL;
-    return SOW_OK;
+    return sow_gguf_in_folder(arena, path, out);
 }
 
 static sow_status find_in(sow_arena *arena, const char *path, const sow_chat **out) {

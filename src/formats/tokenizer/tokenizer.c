@@ -239,16 +239,12 @@ sow_status sow_encode_parts(sow_tokenizer *t, sow_arena *arena, const sow_text_p
 
 /* tokenizer.json of a folder, else its GGUF file. */
 static sow_status locate(sow_arena *arena, const char *path, const char **out) {
-    char **names;
-    int64_t count;
     *out = path;
     if (!sow_is_folder(path)) return SOW_OK;
     if (!(*out = sow_path_join(arena, path, "tokenizer.json"))) return SOW_E_MEMORY;
     if (sow_path_exists(*out)) return SOW_OK;
-    SOW_TRY(sow_list_folder(arena, path, 10000, &names, &count));
-    for (int64_t i = 0; i < count; i++)
-        if (sow_ends_with(names[i], ".gguf"))
-            return (*out = sow_path_join(arena, path, names[i])) ? SOW_OK : SOW_E_MEMORY;
+    SOW_TRY(sow_gguf_in_folder(arena, path, out));
+    if (*out) return SOW_OK;
     return sow_fail(SOW_E_NOT_FOUND, "%s: neither tokenizer.json nor a GGUF file in it", path);
 }
 

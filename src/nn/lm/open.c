@@ -131,20 +131,6 @@ static sow_status resolve(sow_arena *arena, const char *path, const char **out) 
     return SOW_OK;
 }
 
-/* The one GGUF file of a folder. */
-static sow_status find_gguf(sow_arena *arena, const char *folder, const char **out) {
-    char **names;
-    int64_t count;
-    *out = NULL;
-    SOW_TRY(sow_list_folder(arena, folder, 10000, &names, &count));
-    for (int64_t i = 0; i < count; i++) {
-        if (!sow_ends_with(names[i], ".gguf")) continue;
-        if (*out) return sow_fail(SOW_E_ARGUMENT, "%s holds several GGUF files; name the one that is meant", folder);
-        if (!(*out = sow_path_join(arena, folder, names[i]))) return SOW_E_MEMORY;
-    }
-    return SOW_OK;
-}
-
 sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out) {
     *out = (lm_place){0};
     SOW_TRY(resolve(arena, path, &path));
@@ -162,7 +148,7 @@ sow_status lm_locate(sow_arena *arena, const char *path, lm_place *out) {
     if (!out->config) return SOW_E_MEMORY;
     if (sow_path_exists(out->config)) return SOW_OK;
     out->config = NULL;
-    SOW_TRY(find_gguf(arena, path, &out->gguf));
+    SOW_TRY(sow_gguf_in_folder(arena, path, &out->gguf));
     return out->gguf ? SOW_OK : sow_fail(SOW_E_NOT_FOUND, "%s: no config.json and no GGUF file in it", path);
 }
 

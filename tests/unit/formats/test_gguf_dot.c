@@ -36,6 +36,7 @@ static void fill_block(sow_gguf_type type, uint8_t *block, int64_t bytes, sow_rn
     }
 }
 
+/* f32 sums; a power of two beside each quant costs them two to three bits. */
 static void check_type(sow_gguf_type type, int64_t width) {
     static uint8_t rows[ROWS * WIDTH * BYTES + 3];
     static float x[WIDTH], room[WIDTH + WIDTH / 16], values[WIDTH];
@@ -58,7 +59,7 @@ static void check_type(sow_gguf_type type, int64_t width) {
             sum += (double)values[i] * (double)x[i];
             size += (double)values[i] * (double)values[i] * (double)x[i] * (double)x[i];
         }
-        if (!(fabs((double)y[r] - sum) <= 3e-6 * sqrt(size)))
+        if (!(fabs((double)y[r] - sum) <= 1e-5 * sqrt(size)))
             fail_msg("%s, row %d: found %.9g, expected %.9g, off by %.2g of the terms' root sum of squares",
                      sow_gguf_type_name(type), r, (double)y[r], sum, fabs((double)y[r] - sum) / sqrt(size));
     }
