@@ -264,6 +264,58 @@ def tokenizer_rows():
             row(f"{kind}, {size[1] / 1e6:.1f} MB without a break, over that", a, b, a / b, "<= 3", "ns", "a byte")
 
 
+def generation_peer(folder, tokens):
+    """transformers on the exported folder: seconds of greedy generation with its cache."""
+    import torch, transformers
+    transformers.utils.logging.disable_progress_bar()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = transformers.AutoTokenizer.from_pretrained(folder)("Once upon a time, in a small village", return_tensors="pt").input_ids
+
+    def measure():
+        torch.set_num_threads(2)
+        start = time.perf_counter()
+        out = model.generate(ids, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)
+        assert out.shape[1] == ids.shape[1] + tokens
+        return time.perf_counter() - start
+    measure()
+    return measure
+
+
+def opening_peer(path):
+    """transformers from the GGUF file: seconds until the first scores."""
+    import torch, transformers
+    start = time.perf_counter()
+    folder, file = os.path.split(path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    with torch.no_grad():
+        model(tokenizer("Once upon a time, in a small village", return_tensors="pt").input_ids).logits[0, -1].max().item()
+    return time.perf_counter() - start
+
+
+def generation_rows():
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "sow", "smollm2")
+    files = [os.path.join(cache, f) for f in os.listdir(cache) if f.endswith(".gguf")] if os.path.isdir(cache) else []
+    if len(files) != 1:
+        return print("generation: sow fetch smollm2")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    tokens = 128
+    with tempfile.TemporaryDirectory() as base:
+        folder = os.path.join(base, "hf")
+        subprocess.run([SOW, "lm", "export", "--model", files[0], "-o", folder, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        example, mine = ours("generate", files[0], 2, tokens), lambda: ours("generate", files[0], 2, tokens)["seconds"]
+        a, b, r = pairs(mine, generation_peer(folder, tokens), 3)
+        read = example["bytes"] * example["tokens"] / a / 1e9
+        row(f"SmolLM2-135M, {tokens} tokens greedily, GGUF", tokens / a, tokens / b, r, ">= 8", "1/s",
+            f"{read:.1f} GB/s, {100 * read / example['read_gbs']:.0f} % of the read rate; peak {example['peak_mib']:.0f} MiB")
+    try:
+        import gguf
+    except ImportError:
+        return print("opening: pip install gguf (deps/peers.txt)")
+    a, b, r = pairs(lambda: ours("generate", files[0], 2, 1)["first_seconds"], lambda: opening_peer(files[0]), 1)
+    row("opening that model until the first token", a, b, r, ">= 25", "s", "peer: transformers from the GGUF file")
+
+
 def numpy_pass(path, threads):
     """Seconds of NumPy's two products with a dense operator, as a step makes them; in a process of its own, whose threads are set."""
     program = ("import numpy as np, time, statistics\n"
@@ -480,6 +532,7 @@ def main():
     dense_rows()
     resnet_rows()
     lm_rows()
+    generation_rows()
     optimizer_rows()
     tokenizer_rows()
     factor_rows()

@@ -38,7 +38,7 @@ static void fill_block(sow_gguf_type type, uint8_t *block, int64_t bytes, sow_rn
 
 /* f32 sums; a power of two beside each quant costs them two to three bits. */
 static void check_type(sow_gguf_type type, int64_t width) {
-    static uint8_t rows[ROWS * WIDTH * BYTES + 3];
+    static uint8_t rows[ROWS * (WIDTH * BYTES + 3)];
     static float x[WIDTH], room[WIDTH + WIDTH / 16], values[WIDTH];
     float y[ROWS];
     int64_t block, bytes;
