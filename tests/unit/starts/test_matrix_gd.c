@@ -1,25 +1,5 @@
 /* matrix-gd: scalars whose orbits are known, rebalancing, imbalance, gradients, decay verdicts, tables. */
-#include <math.h>
-
-#include "check.h"
-#include "sow/factors.h"
-
-static sow_arena *arena;
-
-static int set_up(void **state) {
-    return sow_arena_new(&arena) == SOW_OK ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    sow_arena_free(arena);
-    return 0;
-}
-
-static void normal(uint64_t seed, double *out, int64_t n) {
-    sow_rng rng;
-    OK(sow_rng_seed(&rng, SOW_RNG_SOW, seed));
-    sow_rng_normal_f64(&rng, out, n, 0, 1);
-}
+#include "starts/factors.h"
 
 /* ---- scalars with target 0, seen as a corner of a matrix whose other measurement is 1: y = (1, 0) on the diagonal ---- */
 

@@ -1,25 +1,5 @@
 /* subgm: the card's worked step, equivariances, fixed points, Sign-RIP, recovery under gross outliers, refusals. */
-#include <math.h>
-
-#include "check.h"
-#include "sow/factors.h"
-
-static sow_arena *arena;
-
-static int set_up(void **state) {
-    return sow_arena_new(&arena) == SOW_OK ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    sow_arena_free(arena);
-    return 0;
-}
-
-static void normal(uint64_t seed, double *out, int64_t n) {
-    sow_rng rng;
-    OK(sow_rng_seed(&rng, SOW_RNG_SOW, seed));
-    sow_rng_normal_f64(&rng, out, n, 0, 1);
-}
+#include "starts/factors.h"
 
 /* ---- the worked step: A = e1 e1^T, e1 e2^T + e2 e1^T, e2 e2^T; y = (1, 0, 0); U = (.5, .5) ---- */
 
