@@ -17,9 +17,12 @@ static uint64_t pair_hash(int32_t left, int32_t right) {
 
 /* Most pairs make nothing. A map of bits, eight for each slot of the table, says so without a look at the table, which is
  * larger than the processor's own memory. */
-static uint64_t *map_word(const tok_model *m, uint64_t hash, uint64_t *bit) {
-    *bit = (uint64_t)1 << (hash & 63);
+static uint64_t *map_word(const tok_model *m, uint64_t hash) {
     return &m->merge_map[hash >> 6 & (uint64_t)(m->merge_mask >> 3)];
+}
+
+static uint64_t map_bit(uint64_t hash) {
+    return (uint64_t)1 << (hash & 63);
 }
 
 sow_status tok_merges_new(sow_arena *arena, int64_t count, tok_model *m) {
@@ -34,18 +37,18 @@ sow_status tok_merges_new(sow_arena *arena, int64_t count, tok_model *m) {
 }
 
 bool tok_merge_put(tok_model *m, tok_merge merge) {
-    uint64_t hash = pair_hash(merge.left, merge.right), bit;
+    uint64_t hash = pair_hash(merge.left, merge.right);
     int64_t i = (int64_t)(hash >> 4) & m->merge_mask;
     for (; m->merges[i].made >= 0; i = (i + 1) & m->merge_mask)
         if (m->merges[i].left == merge.left && m->merges[i].right == merge.right) return false;
     m->merges[i] = merge;
-    *map_word(m, hash, &bit) |= bit;
+    *map_word(m, hash) |= map_bit(hash);
     return true;
 }
 
 static const tok_merge *find_merge(const tok_model *m, int32_t left, int32_t right) {
-    uint64_t hash = pair_hash(left, right), bit;
-    if (!(*map_word(m, hash, &bit) & bit)) return NULL;
+    uint64_t hash = pair_hash(left, right);
+    if (!(*map_word(m, hash) & map_bit(hash))) return NULL;
     for (int64_t i = (int64_t)(hash >> 4) & m->merge_mask; m->merges[i].made >= 0; i = (i + 1) & m->merge_mask)
         if (m->merges[i].left == left && m->merges[i].right == right) return &m->merges[i];
     return NULL;

@@ -194,7 +194,7 @@ typedef struct tok_cached {
     uint8_t size; /* of the word; 0: free */
     uint8_t count;
 } tok_cached;
-enum { TOK_CACHE_BITS = 15, TOK_CACHE_WORD = 24, TOK_CACHE_IDS = 9 };
+enum { TOK_CACHE_BITS_FEW = 8, TOK_CACHE_BITS = 15, TOK_CACHE_WORD = 24, TOK_CACHE_IDS = 9 };
 
 struct sow_tokenizer {
     sow_arena *arena;
@@ -212,6 +212,8 @@ struct sow_tokenizer {
     int32_t before[8], after[8]; /* added by the post-processor */
     int before_count, after_count;
     tok_cached *cache;
+    int cache_bits; /* log of its places */
+    int64_t new_words;
     sow_arena *scratch;
 };
 

@@ -257,7 +257,8 @@ static bool is_gguf(const char *path) {
 }
 
 static sow_status load(sow_tokenizer *t, const char *path) {
-    SOW_TRY(SOW_NEW(t->arena, t->cache, 1 << TOK_CACHE_BITS));
+    t->cache_bits = TOK_CACHE_BITS_FEW;
+    SOW_TRY(SOW_NEW(t->arena, t->cache, 1 << TOK_CACHE_BITS_FEW));
     SOW_TRY(locate(t->arena, path, &path));
     sow_status status = is_gguf(path) ? tok_load_gguf(t, path) : tok_load_json(t, path);
     t->scan = tok_scan_of_steps(t->splitters);

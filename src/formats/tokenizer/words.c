@@ -30,14 +30,11 @@ sow_status tok_put_id(tok_call *c, int32_t id, int32_t first, int32_t last) {
 }
 
 static sow_status put_ids(tok_call *c, const tok_piece *p, int64_t begin, const tok_ids *ids) {
-    const int32_t *from = p->from + begin, *to = p->to + begin;
     SOW_TRY(make_room(c, ids->count));
-    if (c->offsets)
-        for (int64_t i = 0; i < ids->count; i++)
-            SOW_TRY(tok_put_id(c, ids->id[i], from[ids->begin[i]], to[ids->end[i] - 1]));
-    else {
-        if (ids->count) memcpy(c->out->ids + c->out->count, ids->id, (size_t)ids->count * sizeof *ids->id);
-        c->out->count += ids->count;
+    for (int64_t i = 0; i < ids->count; i++) {
+        int32_t first = c->offsets ? p->from[begin + ids->begin[i]] : 0;
+        int32_t last = c->offsets ? p->to[begin + ids->end[i] - 1] : 0;
+        SOW_TRY(tok_put_id(c, ids->id[i], first, last));
     }
     return SOW_OK;
 }
@@ -61,7 +58,15 @@ static void read_key(const uint8_t *word, int64_t size, const uint8_t *limit, ui
 
 static tok_cached *place_of(const sow_tokenizer *t, const uint64_t key[3]) {
     uint64_t h = key[0] * 0x9E3779B97F4A7C15u ^ key[1] * 0xC2B2AE3D27D4EB4Fu ^ key[2] * 0x165667B19E3779F9u;
-    return &t->cache[(h ^ h << 23) >> (64 - TOK_CACHE_BITS)];
+    return &t->cache[(h ^ h << 23) >> (64 - t->cache_bits)];
+}
+
+/* Few words have a small cache; who meets more gets the large one, which begins empty. */
+static sow_status meet_new_word(sow_tokenizer *t) {
+    if (t->cache_bits == TOK_CACHE_BITS || ++t->new_words < 1 << TOK_CACHE_BITS_FEW) return SOW_OK;
+    SOW_TRY(SOW_NEW(t->arena, t->cache, 1 << TOK_CACHE_BITS));
+    t->cache_bits = TOK_CACHE_BITS;
+    return SOW_OK;
 }
 
 static bool is_here(const tok_cached *slot, const uint64_t key[3], int64_t size) {
@@ -81,22 +86,22 @@ sow_status tok_put_word(tok_call *c, const tok_piece *p, int64_t begin, int64_t 
     const uint8_t *word = p->bytes + begin;
     bool small = size <= TOK_CACHE_WORD && !c->offsets;
     uint64_t key[3];
-    tok_cached *slot = NULL;
     if (small) {
         read_key(word, size, p->bytes + p->size, key);
-        slot = place_of(c->t, key);
+        const tok_cached *slot = place_of(c->t, key);
         if (is_here(slot, key, size)) {
             SOW_TRY(make_room(c, TOK_CACHE_IDS));
             memcpy(c->out->ids + c->out->count, slot->ids, sizeof slot->ids);
             c->out->count += slot->count;
             return SOW_OK;
         }
+        SOW_TRY(meet_new_word(c->t));
     }
     tok_ids ids = {0};
     sow_mark mark = sow_arena_mark(c->arena);
     sow_status status = tok_run_model(&c->t->model, c->arena, word, size, &ids);
     if (status == SOW_OK) status = put_ids(c, p, begin, &ids);
-    if (status == SOW_OK && small) remember(slot, key, size, &ids);
+    if (status == SOW_OK && small) remember(place_of(c->t, key), key, size, &ids);
     sow_arena_release(c->arena, mark);
     return status;
 }
