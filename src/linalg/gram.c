@@ -89,22 +89,29 @@ static void choose_shift(sow_gram *g, const float *x, int64_t rows) {
     }
 }
 
+/* The columns of tile i, close together: [rows, extent]. */
+static void centre(sow_gram *g, int64_t i, const float *x, int64_t rows, float *out) {
+    int64_t n = extent(g, i), first = i * TILE;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < n; j++) {
+            float d = x[r * g->features + first + j] - g->shift[first + j];
+            out[r * n + j] = d;
+            g->sum[first + j] += (double)d;
+        }
+}
+
 static sow_status add_block(sow_gram *g, const float *x, int64_t rows, sow_arena *scratch) {
     int64_t in = g->features;
     float *centred, *product;
     SOW_TRY(SOW_NEW_RAW(scratch, centred, rows * in));
     SOW_TRY(SOW_NEW_RAW(scratch, product, TILE * TILE));
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < in; j++) {
-            float d = x[r * in + j] - g->shift[j];
-            centred[r * in + j] = d;
-            g->sum[j] += (double)d;
-        }
+    for (int64_t i = 0; i < g->tiles; i++) centre(g, i, x, rows, centred + rows * i * TILE);
     for (int64_t i = 0; i < g->tiles; i++)
         for (int64_t j = i; j < g->tiles; j++) {
             int64_t m = extent(g, i), n = extent(g, j);
             double *tile = tile_at(g, i, j);
-            sow_gemm(true, false, m, n, rows, 1, centred + i * TILE, in, centred + j * TILE, in, 0, product, n);
+            sow_gemm(true, false, m, n, rows, 1, centred + rows * i * TILE, m, centred + rows * j * TILE, n, 0, product,
+                     n);
             for (int64_t k = 0; k < m * n; k++) tile[k] += (double)product[k];
         }
     g->rows += rows;
