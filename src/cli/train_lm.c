@@ -238,6 +238,13 @@ static sow_status remove_leftovers(const job *j) {
 
 /* ---- estimates ---- */
 
+/* Numbers that adapters add to the states of a token: each site's output, the adapter's, and their sum. */
+static int64_t added_states(const sow_adapter *a) {
+    int64_t sum = 0;
+    for (int64_t i = 0; a && i < a->count; i++) sum += 2 * a->layers[i].out + a->layers[i].rank;
+    return sum;
+}
+
 /* Gradients and two moments of what is trained, the weights it starts from, and one micro-batch's states. */
 static void say_costs(const job *j) {
     const sow_training *t = &j->training;
@@ -249,7 +256,9 @@ static void say_costs(const job *j) {
     double share = j->adapter ? 2.0 / 3 : 1; /* a frozen weight has no gradient */
     double seconds = share * base_seconds(&j->base, t->steps * sequences * mean) +
                      (v ? base_seconds(&j->base, evaluations * v->start[v->count]) / 3 : 0);
-    double bytes = (double)base_bytes(&j->base, batch * j->train->longest) + (double)trained * (j->adapter ? 16 : 12);
+    int64_t tokens = batch * j->train->longest;
+    double bytes = (double)base_bytes(&j->base, tokens) + 4.0 * (double)(tokens * added_states(j->adapter)) +
+                   (double)trained * (j->adapter ? 16 : 12);
     sow_note("%lld numbers are trained in %lld steps of %lld sequences (about %lld tokens): about %.0f %s and %.1f GiB",
              (long long)trained, (long long)t->steps, (long long)sequences, (long long)(sequences * mean),
              seconds < 120 ? seconds : seconds / 60, seconds < 120 ? "seconds" : "minutes", bytes / 0x1p30);

@@ -45,6 +45,8 @@ expect_ok 'an adapter is trained further' tune --adapter lora --epochs 1 -o furt
 expect_true 'from where it was' lower "$(number further/run.json start val_loss) - $(number lora/run.json best val_loss)" 0.001
 expect_ok 'cores alone are trained further' tune --adapter lora-xs --epochs 1 -o cores
 expect_true 'and nothing else' grep -q '"trained": 896' cores/run.json
+expect_ok 'unless they are to be plain LoRA' tune --adapter lora-xs --as-lora --steps 2 -o plain-cores
+expect_true 'of all factors' grep -q '"trained": 3712' plain-cores/run.json
 
 # ---- killed and resumed, and with other numbers of threads: the same bits ----
 expect_ok 'a long training' tune --epochs 60 --patience 0 --accumulate 2 -o whole
