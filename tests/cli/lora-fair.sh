@@ -1,7 +1,26 @@
 # sow lora-fair: rounds under slots and ranks, merges of folders, refusals, the study.
 . "$SOW_ROOT/tests/cli/lib.sh"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-small='--data fashion-mnist --arch mlp:784-24-10 --examples 900 --pretrain 300 --test-examples 200 --clients 3 --rounds 2 --local-steps 12 --rank 4'
+
+# Pictures of 8 x 8: the class is the place of a bright bar. bytes COUNT KIND: of COUNT examples.
+bytes() {
+    awk -v n="$1" -v kind="$2" 'BEGIN {
+        printf "\\000\\000\\010\\%03o\\000\\000\\%03o\\%03o", kind == "labels" ? 1 : 3, int(n / 256), n % 256
+        if (kind != "labels") printf "\\000\\000\\000\\010\\000\\000\\000\\010"
+        for (i = 0; i < n; i++) {
+            if (kind == "labels") { printf "\\%03o", i % 4; continue }
+            for (y = 0; y < 8; y++) for (x = 0; x < 8; x++)
+                printf "\\%03o", (int((i % 4 < 2 ? y : x) / 4) == i % 2 ? 150 : 10) + (i * 37 + y * 11 + x * 5 + i * x * y) % 90
+        }
+    }'
+}
+mkdir bars
+for part in train:900 t10k:200; do
+    printf "$(bytes ${part#*:} images)" >bars/${part%:*}-images-idx3-ubyte
+    printf "$(bytes ${part#*:} labels)" >bars/${part%:*}-labels-idx1-ubyte
+done
+few="--data bars --arch mlp:64-24-4 --examples 900 --pretrain 300"
+small="$few --test-examples 200 --clients 3 --rounds 2 --local-steps 12 --rank 4"
 
 # ---- rounds ----
 expect_output '^ *2 +0\.' 'a row a round is printed' "$SOW" lora-fair run $small -o rounds
@@ -10,6 +29,9 @@ for file in adapter_config.json adapter_model.safetensors README.md base.safeten
 done
 expect_output '"action": *"run"' 'the adapter has a passport' "$SOW" inspect rounds/adapter_model.safetensors --json
 expect_message 1 'exists' 'nothing is overwritten' "$SOW" lora-fair run $small -o rounds
+expect_ok 'the same federation in one process' "$SOW" lora-fair simulate $small -o one.json -q
+last_accuracy() { sed -n 's/^ *"accuracy": *\([0-9.]*\),*$/\1/p' one.json | cut -c1-8; }
+expect_true 'ends with the same accuracy' [ "$(last_accuracy)" = "$(sed -n '$p' rounds/rounds.csv | cut -d, -f2 | cut -c1-8)" ]
 expect_ok 'two more slots' "$SOW" lora-fair run $small --slots 3 -o slots -q
 expect_same 'give the same adapter' rounds/adapter_model.safetensors slots/adapter_model.safetensors
 rm -r slots/rounds/001 slots/sow.db slots/adapter_config.json
@@ -17,14 +39,14 @@ expect_ok 'a run that lost its second round is resumed' "$SOW" lora-fair run $sm
 expect_same 'to the same adapter' rounds/adapter_model.safetensors slots/adapter_model.safetensors
 expect_output 'same bits: yes' 'it is made again from its passport' "$SOW" replay rounds/adapter_model.safetensors
 if command -v mpirun >/dev/null 2>&1 && [ -e "$(dirname "$SOW")/sow-mpi.so" ]; then
-    for n in 1 2 4; do
+    for n in 2 4; do
         expect_ok "$n ranks" mpirun --oversubscribe --bind-to none -n $n "$SOW" lora-fair run $small --slots 1 -o ranks$n -q
         expect_same 'give the same adapter' rounds/adapter_model.safetensors ranks$n/adapter_model.safetensors
     done
 else
     skip 'ranks' 'no mpirun, or built without MPI'
 fi
-for kind in ffa flora; do
+for kind in flora; do
     expect_ok "rounds of $kind" "$SOW" lora-fair run $small --kind $kind --partition domain+dirichlet:0.5 -o $kind -q
 done
 expect_output '"r": 12' 'stacks have the rank of all clients' cat flora/adapter_config.json
@@ -64,7 +86,7 @@ refuse 1 'expected rank 4 as in client 1, found 12' 'mixed ranks' $a flora
 mkdir lie && cp $a/adapter_config.json lie && head -c 300 $a/adapter_model.safetensors >lie/adapter_model.safetensors
 refuse 1 'lie' 'a file cut in the middle' $a lie
 expect_message 2 'expected iid, domain' 'a partition that is none' "$SOW" lora-fair run --partition alphabet -o never
-expect_message 1 'too few for 500 clients' 'more clients than examples' "$SOW" lora-fair run --data fashion-mnist --examples 900 --pretrain 300 --clients 500 -o never
+expect_message 1 'too few for 500 clients' 'more clients than examples' "$SOW" lora-fair run $few --clients 500 -o never
 expect_absent 'nothing was written' never
 
 # ---- the study ----
