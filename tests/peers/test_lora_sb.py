@@ -96,6 +96,10 @@ check("PEFT loads the folder: logits of W0 + B R A", gap < 1e-5, f"{gap:.1e}, wh
 top = json.loads(run("lm", "score", "--model", "tiny", "--adapter", "some", "--prompt", "12+7=19", "--top", "10", "--json"))["top"]
 gap = max(abs(float(loaded[0, -1, token]) - logit) for token, logit in top)
 check("and those of sow", gap < 1e-5, f"{gap:.1e}")
+whole = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained("tiny", dtype=torch.float32), "adam")
+gap = max(np.abs(whole.base_model.model.get_submodule(m).get_delta_weight("default").detach().numpy() - B @ R @ A).max()
+          for m, (B, R, A) in layers.items())
+check("ranks that layers are too small for are cut, the scale is 1 all the same", gap < 1e-7, f"{gap:.1e}")
 parameters = sum(p.numel() for name, p in tuned.named_parameters() if "lora_" in name)
 check("it has LoRA's parameters of that rank", parameters == sum(RANK * (g.shape[0] + g.shape[1]) for g in gradient.values()))
 
