@@ -17,7 +17,7 @@ double learn_dot(const double *x, const double *y, int64_t n);
 void learn_products(const double *x, const double *y, int64_t width, int64_t count, double *sums);
 /* out[i] = |L centred_i|^2 for lower triangular L [width, width] whose upper half is zero. centred is padded. */
 void learn_whitened_squares(const double *centred, int64_t width, int64_t count, const double *whiten, double *out);
-/* out[i] = |x_i - c|^2, or with weights: sum_j ((x_ij - c_j) w_j)^2. */
+/* out[i] = |x_i - c|^2 (x is padded, out has room for as much), or with weights: sum_j ((x_ij - c_j) w_j)^2. */
 void learn_squares(const double *x, int64_t width, int64_t count, const double *c, double *out);
 void learn_weighted_squares(const double *x, int64_t width, int64_t count, const double *c, const double *w,
                             double *out);
