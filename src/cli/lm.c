@@ -8,9 +8,26 @@
 
 /* ---- tokenize ---- */
 
+/* The digits of an id into `out`; how many. */
+static size_t write_id(int32_t id, char out[10]) {
+    char reversed[10];
+    size_t n = 0;
+    do reversed[n++] = (char)('0' + id % 10);
+    while (id /= 10);
+    for (size_t i = 0; i < n; i++) out[i] = reversed[n - 1 - i];
+    return n;
+}
+
 static sow_status print_ids(const sow_encoding *e, bool json) {
+    char text[4096] = "";
+    size_t size = 0;
     fputs(json ? "{\"ids\":[" : "", stdout);
-    for (int64_t i = 0; i < e->count; i++) printf(i == 0 ? "%d" : json ? ",%d" : " %d", e->ids[i]);
+    for (int64_t i = 0; i < e->count; i++) {
+        if (size + 11 > sizeof text) fwrite(text, 1, size, stdout), size = 0;
+        if (i > 0) text[size++] = json ? ',' : ' ';
+        size += write_id(e->ids[i], text + size);
+    }
+    fwrite(text, 1, size, stdout);
     fputs(json ? "]}\n" : "\n", stdout);
     return ferror(stdout) ? sow_fail(SOW_E_IO, "standard output: writing failed") : SOW_OK;
 }
