@@ -36,7 +36,7 @@ class Mixture(ctypes.Structure):
 
 class MixtureConfig(ctypes.Structure):
     _fields_ = [("covariance", INT), ("rounds", INT), ("tolerance", REAL), ("floor", REAL), ("sample", I64), ("target", REAL), ("trace", P),
-                ("initial", P)]
+                ("initial", P), ("component", P), ("responsibility", P)]
 
 
 class Membership(ctypes.Structure):
