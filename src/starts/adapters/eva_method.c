@@ -108,8 +108,8 @@ static sow_status check_options(const sow_call *call) {
     return sow_check_output(call, sow_text(call, "out"));
 }
 
-/* Before long work: memory beside the model, and how many batches. */
-static void announce(const job *j, int64_t rows) {
+/* Before long work: how many batches, memory beside the model, and time: a forward pass, and two thirds of it for components. */
+static void announce(const job *j, int64_t rows, double forward) {
     double bytes = 0, wide = 0;
     int64_t hooks = 0;
     for (int64_t i = 0; i < j->sites.count; i++) {
@@ -123,6 +123,9 @@ static void announce(const job *j, int64_t rows) {
     sow_note("%lld layers, %lld different inputs; at most %lld batches of about %lld rows, %.2g GB beside the model",
              (long long)j->sites.count, (long long)hooks, (long long)j->config.max_batches, (long long)rows,
              1e-9 * bytes);
+    if (forward > 0)
+        sow_note("a batch takes about %.2g s, all of them %.2g min", 5 * forward / 3,
+                 (double)j->config.max_batches * 5 * forward / 180);
 }
 
 static sow_status solve(job *j, const sow_eva_source *source) {
@@ -148,7 +151,8 @@ static sow_status start_lm(job *j) {
     int64_t size = sow_int(call, "svd-batch");
     const sow_texts *texts = j->base.texts;
     SOW_TRY(sow_text_batches_new(texts, size, j->config.seed, !sow_flag(call, "in-order"), &j->text_batches));
-    announce(j, texts->start[texts->count] * size / texts->count);
+    int64_t rows = texts->start[texts->count] * size / texts->count;
+    announce(j, rows, base_seconds(&j->base, rows) / 3);
     sow_eva_texts from = {.lm = j->base.lm,
                           .batches = j->text_batches,
                           .label_mask = !strcmp(sow_text(call, "label-mask"), "on"),
@@ -179,7 +183,7 @@ static sow_status start_network(job *j) {
     int64_t size = sow_int(call, "svd-batch");
     SOW_TRY(sow_batches_new(j->data, &j->data->train, size, j->config.seed, !sow_flag(call, "in-order"),
                             SOW_AUGMENT_NONE, &j->batches));
-    announce(j, size);
+    announce(j, size, 0);
     sow_eva_images from = {j->model, j->batches};
     sow_eva_source source = {sow_eva_images_forward, sow_batches_per_epoch(j->batches), &from};
     SOW_TRY(solve(j, &source));
