@@ -15,8 +15,8 @@ expect_message 1 'broken.gguf' 'a GGUF file cut short' "$SOW" lm score --model b
 mkdir -p several
 printf 'GGUF' >several/a.gguf
 printf 'GGUF' >several/b.gguf
-expect_message 1 'several holds several GGUF files' 'a folder of two models' "$SOW" lm generate --model several -p a
-expect_message 1 'several holds several GGUF files' 'and of two tokenizers' "$SOW" lm tokenize --model minilm --tokenizer several --data two.txt
+expect_message 2 'several holds several GGUF files' 'a folder of two models' "$SOW" lm generate --model several -p a
+expect_message 2 'several holds several GGUF files' 'and of two tokenizers' "$SOW" lm tokenize --model minilm --tokenizer several --data two.txt
 
 if "$SOW" lm tokenize --model smollm2 --data two.txt >/dev/null 2>&1; then
     expect_output '^504 3575 282 4649 314$' 'ids of lines' "$SOW" lm tokenize --model smollm2 --data two.txt
