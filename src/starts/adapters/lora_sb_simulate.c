@@ -43,6 +43,15 @@ sow_status lora_sb_arm_make(const lora_sb_arm *arm, double rate, int64_t warmup,
     return sow_adapter_make(arm->start, sites, config.rank, (double)config.rank, config.seed, out);
 }
 
+int64_t lora_sb_numbers(const sow_state *state) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < sow_state_count(state); i++) {
+        const sow_entry *e = sow_state_entry(state, i);
+        if (e->role != SOW_ROLE_BUFFER) count += sow_count(e->value);
+    }
+    return count;
+}
+
 /* ---- identities, measured ---- */
 
 /* ||dW - B R A||^2 of a layer, from its gradient. */
@@ -169,7 +178,7 @@ static sow_status tune_at(simulation *s, const tuning_recipe *all, int i, tuning
     sow_status status = SOW_OK;
     if (i == 0 && s->arm.sb && !s->arm.config.zero_core)
         status = check_identities(s, recipe.rates[0], warmup, adapter, energy);
-    int64_t trained = adapter ? sow_adapter_trained(adapter) : sow_state_weights(s->t.model->state);
+    int64_t trained = adapter ? sow_adapter_trained(adapter) : lora_sb_numbers(s->t.model->state);
     if (status == SOW_OK) status = tuning_run(&s->t, adapter, &recipe, out, &best);
     if (adapter) sow_adapter_unshift(adapter);
     sow_adapter_free(adapter);

@@ -17,6 +17,9 @@ sow_status lora_sb_arm_make(const lora_sb_arm *arm, double rate, int64_t warmup,
                             const sow_sites *sites, sow_gradient_source source, void *user, sow_arena *arena,
                             sow_adapter **out, sow_lora_sb_energy *energy);
 
+/* How many numbers training everything changes, frozen or not at the moment. */
+int64_t lora_sb_numbers(const sow_state *state);
+
 /* The card's small problem: a network of 64-128-128-10 units, and labels of the same network whose weights were moved by 0.7 of
  * their length in directions with spectrum 1/i; inputs whose spread falls as 1/sqrt(i). */
 sow_status lora_sb_plant(const sow_call *call, tuning *out);

@@ -73,7 +73,7 @@ static sow_status run(simulation *s) {
     SOW_TRY(lora_sb_arm_make(&s->arm, outcome.rate, (int64_t)(s->recipe.warmup * (double)s->recipe.steps),
                              s->base.lm->state, &s->base.sites, sow_lm_gradient_source, &gradients, call->arena,
                              &adapter, NULL));
-    int64_t trained = adapter ? sow_adapter_trained(adapter) : sow_state_weights(s->base.lm->state);
+    int64_t trained = adapter ? sow_adapter_trained(adapter) : lora_sb_numbers(s->base.lm->state);
     sow_status status = tune(s, adapter, &outcome);
     sow_adapter_free(adapter);
     return status == SOW_OK ? report(s, &outcome, trained) : status;
