@@ -188,7 +188,8 @@ static sow_status run_full(sow_study_call *call) {
 
 static sow_status run(sow_study_call *call) {
     call->claim =
-        "Adapters that start from the principal directions of their inputs learn faster than LoRA and its variants.";
+        "Adapters that start from the principal directions of their inputs learn faster than from random rows of A, and end "
+        "no worse.";
     if (call->scale == SOW_SCALE_SMOKE) return run_smoke(call);
     return call->scale == SOW_SCALE_SMALL ? run_small(call) : run_full(call);
 }
