@@ -238,10 +238,10 @@ static sow_status remove_leftovers(const job *j) {
 
 /* ---- estimates ---- */
 
-/* Numbers that adapters add to the states of a token: each site's output, the adapter's, and their sum. */
+/* Numbers that adapters add to the states of a token: A x of each site. */
 static int64_t added_states(const sow_adapter *a) {
     int64_t sum = 0;
-    for (int64_t i = 0; a && i < a->count; i++) sum += 2 * a->layers[i].out + a->layers[i].rank;
+    for (int64_t i = 0; a && i < a->count; i++) sum += a->layers[i].rank;
     return sum;
 }
 
@@ -259,7 +259,7 @@ static void say_costs(const job *j) {
     int64_t tokens = batch * j->train->longest;
     double bytes = (double)base_bytes(&j->base, tokens) + 4.0 * (double)(tokens * added_states(j->adapter)) +
                    (double)trained * (j->adapter ? 16 : 12);
-    sow_note("%lld numbers are trained in %lld steps of %lld sequences (about %lld tokens): about %.0f %s and %.1f GiB",
+    sow_note("%lld numbers are trained in %lld steps of %lld sequences (about %lld tokens): about %.0f %s and at most %.1f GiB",
              (long long)trained, (long long)t->steps, (long long)sequences, (long long)(sequences * mean),
              seconds < 120 ? seconds : seconds / 60, seconds < 120 ? "seconds" : "minutes", bytes / 0x1p30);
 }
