@@ -45,7 +45,7 @@ typedef struct sow_optimizer_config {
     bool coupled;                   /* SGDM, SGD-SaI: decay is added to the gradient instead */
     sow_scale_blocks blocks;        /* SGD-SaI: what shares a scale */
     sow_scale_norm normalise;       /* SGD-SaI: of measured scales, by the blocks that have a gradient at the first step */
-    const sow_scales *scales;       /* SGD-SaI: given ones, with their own blocks, instead of measured; only read by sow_optimizer_new */
+    const sow_scales *scales;       /* SGD-SaI: given ones, with their own blocks, instead of measured; outlive the training */
 } sow_optimizer_config;
 
 /* "sgd", "adam", "adamw", "sgdm", "sgd-sai". */

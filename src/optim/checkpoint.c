@@ -9,6 +9,18 @@
 enum { CURVE_COLUMNS = sizeof(sow_evaluation) / sizeof(double) };
 _Static_assert(sizeof(sow_evaluation) == 7 * sizeof(double), "an evaluation is seven 64-bit numbers");
 
+/* The hash of given scales, "measured" where there are none; NULL: memory is short. */
+static const char *scales_identity(sow_arena *arena, const sow_scales *scales) {
+    char hex[65] = "measured";
+    for (int64_t i = 0; scales && i < scales->count; i++) {
+        const sow_scale_row *r = &scales->rows[i];
+        const char *text = sow_arena_format(arena, "%s|%s|%lld|%a", hex, r->name, (long long)r->block, r->scale);
+        if (!text) return NULL;
+        sow_sha256(text, strlen(text), hex);
+    }
+    return sow_arena_copy(arena, hex);
+}
+
 /* All that must be equal for a checkpoint to belong to this training, as one line of text. */
 static const char *identity(sow_arena *arena, const sow_training *t, const sow_task *task) {
     const sow_optimizer_config *o = &t->optimizer;
@@ -18,6 +30,11 @@ static const char *identity(sow_arena *arena, const sow_training *t, const sow_t
                                   (long long)t->batch, (long long)t->evaluate_every, t->test_at_best, (int)o->kind, o->rate, o->momentum, o->nesterov,
                                   o->beta1, o->beta2, o->epsilon, o->weight_decay, (int)t->schedule.kind, (long long)t->schedule.warmup,
                                   t->schedule.factor, t->schedule.minimum, t->augmentation, (unsigned long long)t->seed, t->clip);
+    const char *scales = scales_identity(arena, o->scales);
+    if (text && scales)
+        text = sow_arena_format(arena, "%s|%a|%d|%d|%lld|%lld|%d|%s", text, o->dampening, o->coupled, (int)o->blocks.kind,
+                                (long long)o->blocks.heads, (long long)o->blocks.kv_heads, (int)o->normalise, scales);
+    if (!scales) return NULL;
     for (int i = 0; text && i < t->schedule.count; i++) text = sow_arena_format(arena, "%s|%lld", text, (long long)t->schedule.milestones[i]);
     if (!text) return NULL;
     sow_sha256(text, strlen(text), hex);

@@ -37,6 +37,8 @@ expect_ok 'a training to be interrupted' train --checkpoint-every 10 -o whole
 expect_ok 'half of it' "$SOW" train $toy --optimizer sgd-sai --lr 0.002 --steps 20 --evaluate-every 10 --quiet --checkpoint-every 10 -o half
 expect_ok 'goes on' train --checkpoint-every 10 --resume -o half
 expect_same 'to the same weights' whole/final.safetensors half/final.safetensors
+expect_message 1 'other settings' 'but not with other scales' train --scales ones.json --checkpoint-every 10 --resume -o half
+expect_message 1 'other settings' 'nor with other blocks' train --scale-blocks row --checkpoint-every 10 --resume -o half
 
 # ---- refusals ----
 expect_message 2 'missing --model, a language model, or --arch' 'no model' "$SOW" sgd-sai --data x.csv -o x.json
