@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/file.h"
 #include "sow/log.h"
@@ -17,15 +18,6 @@
 extern char **environ;
 
 static sow_store *store;
-
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call)                      \
-    do {                              \
-        if ((call) != SOW_OK) stop(); \
-    } while (0)
 
 static sow_status command(void *user, sow_arena *arena, const sow_cell *cell, char **text) {
     (void)user, (void)cell;

@@ -5,17 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
-
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call)                      \
-    do {                              \
-        if ((call) != SOW_OK) stop(); \
-    } while (0)
 
 static double weight_bytes(const char *path) {
     sow_gguf *file;

@@ -5,14 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 enum { LAYERS = 30, RANK = 16, CLIENTS_MAX = 64, REPEATS = 3 };
 

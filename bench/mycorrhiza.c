@@ -6,17 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 #include "starts/groups/mycorrhiza/network.h"
 
 enum { SAMPLES = 1000, SPLITS = 300, CLASSES = 10 };
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 static double *random_circular(sow_arena *arena, int64_t n) {
     sow_rng rng;

@@ -4,14 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 enum { BLOCKS = 12, D = 384, ROWS = 8192, STEPS = 5 };
 

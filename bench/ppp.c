@@ -3,14 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 int main(int count, char **words) {
     sow_arena *arena;

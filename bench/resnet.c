@@ -4,16 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 
 enum { BATCH = 128, STEPS_MAX = 1000, WARM_UP = 2 };
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 typedef struct training {
     sow_model *model;

@@ -9,16 +9,12 @@
 #include <string.h>
 
 #include "base/clones.h"
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
 
 enum { INPUTS = 784, CLASSES = 10, DEPTH_MAX = 16 };
 
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call) do { if ((call) != SOW_OK) stop(); } while (0)
 
 /* depth hidden layers: width, then width/3 each, as LeNet-300-100 for 300 and 2. */
 typedef struct network {

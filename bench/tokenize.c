@@ -5,17 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "ok.h"
 #include "peak.h"
 #include "sow/sow.h"
-
-static void stop(void) {
-    fprintf(stderr, "%s\n", sow_message());
-    exit(1);
-}
-#define OK(call)                      \
-    do {                              \
-        if ((call) != SOW_OK) stop(); \
-    } while (0)
 
 static double cpu_seconds(void) {
     struct timespec now;
