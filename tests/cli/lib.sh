@@ -3,6 +3,7 @@
 # $out and $err are files with its output and $status is its exit status. The working folder is empty at start.
 # Every name is a statement: expect_ok 'a start is written' "$SOW" classic ... -o a.safetensors
 set -u
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # as on a fresh machine
 tests_failed=0
 out=$TMPDIR/.out
 err=$TMPDIR/.err

@@ -1,6 +1,5 @@
 # sow lora-fair: rounds under slots and ranks, merges of folders, refusals, the study.
 . "$SOW_ROOT/tests/cli/lib.sh"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 # Pictures of 8 x 8: the class is the place of a bright bar. bytes COUNT KIND: of COUNT examples.
 bytes() {

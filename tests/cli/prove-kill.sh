@@ -1,6 +1,5 @@
 # A race killed at random moments and resumed, with other slots or under mpirun, ends as one that is left alone.
 . "$SOW_ROOT/tests/cli/lib.sh"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpi() {
     command -v mpirun >/dev/null 2>&1 && [ -e "$(dirname "$SOW")/sow-mpi.so" ]
 }
