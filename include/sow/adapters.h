@@ -102,6 +102,7 @@ typedef struct sow_eva_texts {
     int64_t keep_room;
     sow_arena *arena;
 } sow_eva_texts;
+/* For sow_eva_source: user is a sow_eva_texts. */
 sow_status sow_eva_texts_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
                                  const uint8_t **keep);
 /* Images or tables through a network. */
@@ -109,6 +110,7 @@ typedef struct sow_eva_images {
     sow_model *model;
     sow_batches *batches;
 } sow_eva_images;
+/* For sow_eva_source: user is a sow_eva_images. */
 sow_status sow_eva_images_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
                                   const uint8_t **keep);
 
@@ -169,6 +171,7 @@ typedef struct sow_lm_gradients {
     int64_t batch;          /* sequences at once: memory */
     double loss;            /* filled in: mean over the batches */
 } sow_lm_gradients;
+/* For sow_lora_sb: user is a sow_lm_gradients. */
 sow_status sow_lm_gradient_source(void *user);
 typedef struct sow_model_gradients {
     sow_model *model;
@@ -177,6 +180,7 @@ typedef struct sow_model_gradients {
     int64_t batch;
     double loss;
 } sow_model_gradients;
+/* For sow_lora_sb: user is a sow_model_gradients. */
 sow_status sow_model_gradient_source(void *user);
 
 /* Training R alone, for any B [out, r] and A [r, in] (section 3 of the paper). raw = s B^T g A^T is the gradient of R; best =
@@ -203,6 +207,7 @@ typedef enum sow_fair_kind {
 } sow_fair_kind;
 /* "fair", "fedit", "ffa", "flora", "flexlora", "fair-ls"; SOW_E_ARGUMENT with the nearest. */
 sow_status sow_fair_kind_parse(const char *name, sow_fair_kind *out);
+/* The name that sow_fair_kind_parse reads. */
 const char *sow_fair_kind_name(sow_fair_kind kind);
 
 typedef struct sow_fair_config {

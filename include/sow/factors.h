@@ -61,6 +61,7 @@ typedef struct sow_subgm_config {
     const sow_factors *start; /* factors to start from, or NULL */
     bool full_path;           /* no early end where held-out measurements say that it gets worse */
 } sow_subgm_config;
+/* What the command takes where nothing is said. */
 sow_subgm_config sow_subgm_defaults(void);
 
 typedef struct sow_subgm_result {
@@ -99,6 +100,7 @@ sow_status sow_subgm(const sow_operator *op, const double *y, const sow_subgm_co
 typedef struct sow_sign_rip {
     double delta, mean_delta, phi; /* largest, mean over X, mean phi */
 } sow_sign_rip;
+/* Measures it over `pairs` random X. Cost: a pass over the operator and an SVD for each. */
 sow_status sow_subgm_sign_rip(const sow_operator *op, const double *noise, int64_t rank, int pairs, uint64_t seed,
                               sow_arena *arena, sow_sign_rip *out);
 
@@ -122,6 +124,7 @@ typedef struct sow_matrix_gd_config {
     const double *truth; /* [n1, n2] or NULL */
     const sow_factors *start;
 } sow_matrix_gd_config;
+/* What the command takes where nothing is said. */
 sow_matrix_gd_config sow_matrix_gd_defaults(void);
 
 /* How a positive sequence falls: e_t ~ exp(-rate t), or ~ t^slope. */
@@ -174,6 +177,7 @@ typedef struct sow_complete_config {
     bool rebalance;
     uint64_t seed;
 } sow_complete_config;
+/* What the command takes where nothing is said. */
 sow_complete_config sow_complete_defaults(void);
 
 typedef struct sow_complete_result {

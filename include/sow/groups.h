@@ -101,6 +101,7 @@ typedef struct sow_ppp_config {
     uint64_t seed;
     bool progress;  /* tells sow_progress how many rows are settled */
 } sow_ppp_config;
+/* What the command takes where nothing is said. */
 sow_ppp_config sow_ppp_defaults(void);
 
 /* One node of the tree, with the evidence for or against its split. NaN: not measured. */
@@ -171,6 +172,7 @@ typedef struct sow_mycorrhiza_config {
     sow_neighbornet_config net;
     uint64_t seed;
 } sow_mycorrhiza_config;
+/* What the command takes where nothing is said. */
 sow_mycorrhiza_config sow_mycorrhiza_defaults(void);
 
 /* Individuals ready to be learned from: distances and networks of all of them, labels unused. */
@@ -181,9 +183,11 @@ sow_status sow_individuals_of(const sow_genotypes *g, const sow_mycorrhiza_confi
 /* From distances [n, n] alone: without the assigners that need alleles (SOW_E_UNSUPPORTED). */
 sow_status sow_individuals_apart(int64_t n, const double *distances, const sow_mycorrhiza_config *config,
                                  sow_arena *arena, sow_individuals **out);
+/* How many parts the data have that a network is made for. */
 int sow_individuals_parts(const sow_individuals *individuals);
-/* Network and distances of a part. */
+/* The network of a part. */
 const sow_network *sow_individuals_network(const sow_individuals *individuals, int part);
+/* Its distances, [n, n]. */
 const double *sow_individuals_distances(const sow_individuals *individuals, int part);
 
 /* Learns from learn[0..learn_count), whose labels are 0..classes-1, and gives probabilities [count, classes] of the

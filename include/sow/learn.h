@@ -31,8 +31,8 @@ typedef struct sow_rows {
 /* All rows of a matrix as they are. SOW_E_SHAPE: not a matrix, or without columns; SOW_E_TYPE: complex, bool or F8. */
 sow_status sow_rows_of(sow_tensor data, sow_rows *out);
 
-/* Rows [first, first + count) by columns: out[j * stride + i] is value j of row first + i. count <= SOW_CHUNK. */
 enum { SOW_CHUNK = 256 };
+/* Rows [first, first + count) by columns: out[j * stride + i] is value j of row first + i. count <= SOW_CHUNK. */
 void sow_rows_chunk(const sow_rows *rows, int64_t first, int64_t count, double *out, int64_t stride);
 
 /* Work over rows: `chunk` is called for pieces of at most SOW_CHUNK rows, in order within a block, and adds what it
@@ -63,8 +63,9 @@ typedef struct sow_sharing {
 } sow_sharing;
 /* From now on, for the whole process; NULL: each for itself again. */
 void sow_share_blocks(const sow_sharing *sharing);
-/* Number of blocks that sow_blocks cuts `count` rows into, and the first row of block b (b = blocks: count). */
+/* Number of blocks that sow_blocks cuts `count` rows into. */
 int64_t sow_block_count(int64_t count);
+/* The first row of block b; b = the number of blocks: count. */
 int64_t sow_block_first(int64_t count, int64_t b);
 
 /* Mean and covariance (divided by the count) of the rows: mean [width], covariance [width, width] or NULL. One pass,
@@ -170,11 +171,12 @@ sow_mixture_config sow_mixture_defaults(void);
 sow_status sow_mixture_fit(const sow_rows *rows, int components, const int32_t *labels,
                            const sow_mixture_config *config, sow_arena *arena, sow_mixture *out);
 /* For each row, as far as wanted (else NULL): its likeliest component, that one's responsibility, the log density, and
- * all responsibilities [count, components]. *sum: the log likelihood, or NULL. */
+ * all responsibilities [count, components]. */
 typedef struct sow_membership {
     int32_t *component;
     double *responsibility, *log_density, *all;
 } sow_membership;
+/* Fills in what `out` wants. *sum: the log likelihood, or NULL. Cost: one pass. */
 sow_status sow_mixture_assign(const sow_mixture *mixture, const sow_rows *rows, sow_membership out, double *sum);
 /* Fills whiten and log_scale from weights, means and covariances (after reading a mixture from a file). SOW_E_NUMBER: a
  * covariance is not positive definite. */

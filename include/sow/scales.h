@@ -105,6 +105,7 @@ sow_status sow_scales_sqrt_n(sow_arena *arena, const sow_state *state, const sow
                              sow_scale_norm norm, sow_scales *out);
 /* Adds the g of `more` (a table of the same blocks) to that of `sum`; sow_scales_divide takes the mean and norms anew. */
 sow_status sow_scales_add(sow_scales *sum, const sow_scales *more);
+/* The mean of `tables` tables that were added. */
 void sow_scales_divide(sow_scales *sum, int64_t tables);
 
 /* The table as JSON: {"format":"sow scales 1","blocks","normalise","largest","scales":[{"name","shape","block","parts","n",

@@ -40,6 +40,7 @@ typedef struct sow_sai_summary {
     int64_t constant;        /* blocks whose gradient does not vary */
     int64_t tiny;            /* blocks whose gradient is so small that epsilon shows */
 } sow_sai_summary;
+/* Counts them. */
 sow_sai_summary sow_sai_summarise(const sow_scales *scales);
 
 #ifdef __cplusplus
