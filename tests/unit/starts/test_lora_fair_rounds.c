@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "starts/adapters/lora_fair_rounds.h"
+#include "starts/adapters/lora_fair/rounds.h"
 
 enum { EXAMPLES = 400, SIDE = 12, CLASSES = 4 };
 static sow_arena *arena;

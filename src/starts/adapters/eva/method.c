@@ -7,7 +7,7 @@
 #include "sow/log.h"
 #include "sow/safetensors.h"
 #include "starts/adapters/base_model.h"
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 
 static const sow_option options[] = {
     SOW_OPTION_TEXT("model", NULL, "base model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),

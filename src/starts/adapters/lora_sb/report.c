@@ -4,7 +4,7 @@
 
 #include "sow/file.h"
 #include "sow/report.h"
-#include "starts/adapters/lora_sb.h"
+#include "starts/adapters/lora_sb/lora_sb.h"
 
 enum { TARGETS_MAX = 64 };
 

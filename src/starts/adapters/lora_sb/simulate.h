@@ -2,7 +2,7 @@
 #ifndef SOW_STARTS_ADAPTERS_LORA_SB_SIMULATE_H
 #define SOW_STARTS_ADAPTERS_LORA_SB_SIMULATE_H
 
-#include "starts/adapters/lora_sb.h"
+#include "starts/adapters/lora_sb/lora_sb.h"
 #include "starts/adapters/tuning.h"
 
 /* An arm of the study: what is tuned. */

@@ -3,7 +3,7 @@
 #define SOW_STARTS_ADAPTERS_LORA_FAIR_ROUNDS_H
 
 #include "sow/optim.h"
-#include "starts/adapters/lora_fair.h"
+#include "starts/adapters/lora_fair/lora_fair.h"
 
 enum { FAIR_DOMAINS = 6, FAIR_CLIENTS_MAX = 1000 };
 

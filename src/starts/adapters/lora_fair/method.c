@@ -6,7 +6,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "starts/adapters/lora_fair.h"
+#include "starts/adapters/lora_fair/lora_fair.h"
 
 enum { CLIENTS_MAX = 4096, ROWS_SHOWN = 12 };
 

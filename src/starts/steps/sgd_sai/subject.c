@@ -3,7 +3,7 @@
 
 #include "sow/init.h"
 #include "sow/safetensors.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 sow_status sai_fill_start(sai_subject *s, const char *scheme) {
     sow_call *call = s->call;

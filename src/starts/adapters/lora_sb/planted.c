@@ -4,7 +4,7 @@
 
 #include "sow/init.h"
 #include "sow/linalg.h"
-#include "starts/adapters/lora_sb_simulate.h"
+#include "starts/adapters/lora_sb/simulate.h"
 
 enum { TRAIN = 8192, VALIDATION = 1000, TEST = 2000, INPUTS = 64, CLASSES = 10 };
 static const double change = 0.7; /* of a weight's length */

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 
 typedef struct entry {
     double score;

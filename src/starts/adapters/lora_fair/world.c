@@ -6,7 +6,7 @@
 #include "sow/init.h"
 #include "sow/log.h"
 #include "sow/safetensors.h"
-#include "starts/adapters/lora_fair_rounds.h"
+#include "starts/adapters/lora_fair/rounds.h"
 
 enum { PRETRAIN_BATCH = 64, REDRAWS = 1000, LEAST_EXAMPLES = 8 };
 

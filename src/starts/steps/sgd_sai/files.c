@@ -6,7 +6,7 @@
 #include "sow/json.h"
 #include "sow/report.h"
 #include "sow/text.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 static sow_status no_memory(void) {
     return sow_fail(SOW_E_MEMORY, "out of memory");

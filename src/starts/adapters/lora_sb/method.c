@@ -7,7 +7,7 @@
 #include "sow/log.h"
 #include "sow/safetensors.h"
 #include "starts/adapters/base_model.h"
-#include "starts/adapters/lora_sb.h"
+#include "starts/adapters/lora_sb/lora_sb.h"
 
 enum { TRAINING_BATCH = 32 };            /* of the schedule that the warm-up is a share of */
 static const double warmup_share = 0.02; /* of its steps, one epoch */

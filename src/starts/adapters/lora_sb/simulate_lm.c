@@ -4,7 +4,7 @@
 
 #include "sow/tune.h"
 #include "starts/adapters/base_model.h"
-#include "starts/adapters/lora_sb_simulate.h"
+#include "starts/adapters/lora_sb/simulate.h"
 
 typedef struct simulation {
     sow_call *call;

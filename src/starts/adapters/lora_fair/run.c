@@ -10,7 +10,7 @@
 #include "sow/report.h"
 #include "sow/run.h"
 #include "sow/safetensors.h"
-#include "starts/adapters/lora_fair_rounds.h"
+#include "starts/adapters/lora_fair/rounds.h"
 
 const sow_option fair_run_options[] = {
     FAIR_WORLD_OPTIONS,

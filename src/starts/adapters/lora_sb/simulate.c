@@ -1,5 +1,5 @@
 /* LoRA-SB against other adapter starts: one tuning of the study. */
-#include "starts/adapters/lora_sb_simulate.h"
+#include "starts/adapters/lora_sb/simulate.h"
 
 #include <math.h>
 #include <string.h>

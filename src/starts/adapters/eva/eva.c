@@ -5,7 +5,7 @@
 
 #include "sow/log.h"
 #include "sow/threads.h"
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 
 enum { FIRST_LOOK = 4 }; /* gram: batches before the first decomposition; later ones after twice as many each */
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "sow/threads.h"
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 
 enum { TOGETHER = 8 }; /* hooks whose rows wait for each other: two layers of a transformer */
 

@@ -7,7 +7,7 @@
 #include "sow/file.h"
 #include "sow/init.h"
 #include "sow/lm.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 enum {
     CHUNK = 1024 /* bytes; each tenth is held out */,

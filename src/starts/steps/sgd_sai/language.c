@@ -6,7 +6,7 @@
 #include "sow/file.h"
 #include "sow/log.h"
 #include "sow/texts.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 typedef struct language {
     sow_lm *lm;

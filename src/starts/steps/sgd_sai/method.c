@@ -5,7 +5,7 @@
 
 #include "sow/file.h"
 #include "sow/log.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 enum { ROWS_SHOWN = 10 };
 

@@ -6,7 +6,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "starts/steps/sgd_sai.h"
+#include "starts/steps/sgd_sai/sgd_sai.h"
 
 enum { LAST_LOSSES = 10 };
 

@@ -5,7 +5,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/report.h"
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 
 static const char *last_component(const char *module) {
     const char *dot = strrchr(module, '.');

@@ -4,7 +4,7 @@
 
 #include "sow/tune.h"
 #include "starts/adapters/base_model.h"
-#include "starts/adapters/eva.h"
+#include "starts/adapters/eva/eva.h"
 #include "starts/adapters/tuning.h"
 
 const sow_option eva_simulate_options[] = {

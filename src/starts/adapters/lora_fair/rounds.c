@@ -1,5 +1,5 @@
 /* Rounds of federated tuning: local training, merging, what the next round begins with. Whole federations in one process. */
-#include "starts/adapters/lora_fair_rounds.h"
+#include "starts/adapters/lora_fair/rounds.h"
 
 #include <math.h>
 #include <stdlib.h>
