@@ -113,19 +113,24 @@ static sow_status report_adapter(sow_call *call, const sow_adapter *adapter) {
 
 /* ---- all of it ---- */
 
-static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter) {
-    tuning_recipe recipe;
-    tuning_outcome *outcomes;
-    double loss, accuracy;
-    int best;
+/* The test loss of the base, before a start (PiSSA, OLoRA) shifts its weights. */
+static sow_status measure_base(sow_call *call, tuning *t, double *loss) {
+    double accuracy;
     sow_tape *tape;
-    SOW_TRY(tuning_recipe_of(call, &recipe));
-    SOW_TRY(SOW_NEW(call->arena, outcomes, recipe.rate_count));
     SOW_TRY(sow_tape_new(&tape));
-    sow_status status = sow_evaluate(tape, t->model, t->data, &t->data->test, &loss, &accuracy);
+    sow_status status = sow_evaluate(tape, t->model, t->data, &t->data->test, loss, &accuracy);
     sow_tape_free(tape);
     SOW_TRY(status);
-    if (json_object_set_new(call->result, "base_loss", json_real(loss))) return sow_fail(SOW_E_MEMORY, "out of memory");
+    return json_object_set_new(call->result, "base_loss", json_real(*loss)) ? sow_fail(SOW_E_MEMORY, "out of memory")
+                                                                            : SOW_OK;
+}
+
+static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter, double loss) {
+    tuning_recipe recipe;
+    tuning_outcome *outcomes;
+    int best;
+    SOW_TRY(tuning_recipe_of(call, &recipe));
+    SOW_TRY(SOW_NEW(call->arena, outcomes, recipe.rate_count));
     if (adapter) SOW_TRY(report_adapter(call, adapter));
     if (adapter && !adapter->layers[0].core) SOW_TRY(report_gradient(call, t, adapter));
     SOW_TRY(tuning_run(t, adapter, &recipe, outcomes, &best));
@@ -137,6 +142,8 @@ static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter) {
 static sow_status simulate_images(sow_call *call, tuning *t) {
     sow_batches *batches;
     sow_adapter *adapter;
+    double base;
+    SOW_TRY(measure_base(call, t, &base));
     SOW_TRY(sow_batches_new(t->data, &t->data->train, sow_int(call, "svd-batch"), (uint64_t)sow_int(call, "seed"), true,
                             SOW_AUGMENT_NONE, &batches));
     sow_eva_images from = {t->model, batches};
@@ -144,7 +151,7 @@ static sow_status simulate_images(sow_call *call, tuning *t) {
     sow_status status = make_adapter(call, &t->sites, &source, &adapter);
     sow_batches_free(batches);
     SOW_TRY(status);
-    status = tune(call, t, adapter);
+    status = tune(call, t, adapter, base);
     sow_adapter_free(adapter);
     return status;
 }
