@@ -24,6 +24,7 @@ struct sow_buffers {
     size_list *lists; /* sorted by size */
     size_t count, capacity;
     block *all;
+    size_t total, used, most; /* bytes: of all buffers, of those that are taken, and the most that ever were */
 };
 
 sow_buffers *sow_buffers_new(void) {
@@ -54,7 +55,27 @@ static size_t first_list(const sow_buffers *pool, size_t size) {
     return low;
 }
 
+static void unlink_block(sow_buffers *pool, const block *b) {
+    block **link = &pool->all;
+    while (*link != b) link = &(*link)->next_all;
+    *link = b->next_all;
+}
+
+/* Batches of changing sizes leave buffers of sizes that do not come again: free ones, largest first, go back to the system where
+ * the pool would grow beyond twice what was ever in use at once. Steps of one size never get there. */
+static void shrink(sow_buffers *pool, size_t size) {
+    for (size_t i = pool->count; i-- > 0;)
+        while (pool->lists[i].free && pool->total + size > 2 * pool->most) {
+            block *b = pool->lists[i].free;
+            pool->lists[i].free = b->next_free;
+            pool->total -= b->size;
+            unlink_block(pool, b);
+            sow_release(b->allocation);
+        }
+}
+
 static void *new_block(sow_buffers *pool, size_t size) {
+    shrink(pool, size);
     size_t at = first_list(pool, size);
     if (at == pool->count || pool->lists[at].size != size) {
         if (pool->count == pool->capacity) {
@@ -74,7 +95,15 @@ static void *new_block(sow_buffers *pool, size_t size) {
     block *b = (block *)(data - ALIGNMENT);
     *b = (block){.next_all = pool->all, .allocation = allocation, .size = size};
     pool->all = b;
+    pool->total += size;
     return (void *)data;
+}
+
+static void *taken(sow_buffers *pool, void *buffer) {
+    if (!buffer) return NULL;
+    pool->used += ((const block *)((uint8_t *)buffer - ALIGNMENT))->size;
+    if (pool->used > pool->most) pool->most = pool->used;
+    return buffer;
 }
 
 void *sow_buffers_take(sow_buffers *pool, size_t bytes) {
@@ -89,14 +118,16 @@ void *sow_buffers_take(sow_buffers *pool, size_t bytes) {
         block *b = pool->lists[i].free;
         if (!b) continue;
         pool->lists[i].free = b->next_free;
-        return (uint8_t *)b + ALIGNMENT;
+        return taken(pool, (uint8_t *)b + ALIGNMENT);
     }
-    return new_block(pool, size);
+    if (pool->used + size > pool->most) pool->most = pool->used + size;
+    return taken(pool, new_block(pool, size));
 }
 
 void sow_buffers_give(sow_buffers *pool, void *buffer) {
     if (!buffer) return;
     block *b = (block *)((uint8_t *)buffer - ALIGNMENT);
+    pool->used -= b->size;
     size_list *list = &pool->lists[first_list(pool, b->size)];
     b->next_free = list->free;
     list->free = b;
