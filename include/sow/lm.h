@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "sow/chat.h"
+#include "sow/method.h"
 #include "sow/ops.h"
 
 #ifdef __cplusplus
@@ -85,6 +86,8 @@ sow_status sow_lm_chat(const char *path, const char *name, const sow_chat **out)
 sow_status sow_lm_write(const sow_lm *lm, const char *folder, sow_dtype dtype, const char *passport);
 /* Where the model's files are: a Hugging Face folder or a GGUF file, as sow_lm_open finds them; in the arena. */
 sow_status sow_lm_locate(sow_arena *arena, const char *path, const char **out);
+/* The model at `path` as a passport's input "model": its files' hash, under the name as it was typed. Cost: one read. */
+sow_status sow_lm_input(sow_arena *arena, const char *path, sow_input *out);
 /* Frees the model and its state; NULL is allowed. */
 void sow_lm_free(sow_lm *lm);
 

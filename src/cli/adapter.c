@@ -183,14 +183,12 @@ static sow_status run_convert(sow_call *call) {
 
 static sow_status run_fuse(sow_call *call) {
     opened o = {0};
-    const char *source;
     SOW_TRY(sow_check_output(call, sow_text(call, "out")));
-    SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
     sow_status status = open_all(call, &o);
     if (status == SOW_OK) status = sow_adapter_merge(o.adapter);
     const char *how = sow_arena_format(call->arena, "The update of the adapter `%s` was added to\nits weights.",
                                        sow_path_name(sow_text(call, "adapter")));
-    if (status == SOW_OK) status = how ? cli_lm_write(call, source, o.lm, how) : SOW_E_MEMORY;
+    if (status == SOW_OK) status = how ? cli_lm_write(call, o.lm, how) : SOW_E_MEMORY;
     close_all(&o);
     return status;
 }

@@ -56,9 +56,9 @@ extern const sow_option cli_lm_generate_options[];
 sow_status cli_lm_generate(sow_call *call);
 /* The questions of --choices, in windows of so many tokens (lm_choices.c). */
 sow_status cli_lm_score_choices(cli_lm *model, int64_t window);
-/* Writes the model into the folder --out as --dtype says, with the tokenizer of `source` or --tokenizer, a README that
+/* Writes the model into the folder --out as --dtype says, with the tokenizer of --model or --tokenizer, a README that
  * says `how`, and a passport. */
-sow_status cli_lm_write(sow_call *call, const char *source, const sow_lm *lm, const char *how);
+sow_status cli_lm_write(sow_call *call, const sow_lm *lm, const char *how);
 extern const sow_option cli_lm_export_options[];
 sow_status cli_lm_export(sow_call *call);
 

@@ -18,11 +18,11 @@ static sow_status write_card(const sow_call *call, const char *folder, const cha
 }
 
 /* The model's configuration comes last: without it the folder is none. */
-sow_status cli_lm_write(sow_call *call, const char *source, const sow_lm *lm, const char *how) {
-    const char *folder = sow_text(call, "out"), *passport, *name = sow_text(call, "model");
-    const char *tokenizer = sow_text(call, "tokenizer");
-    sow_input input = {.option = "model", .name = sow_path_exists(name) ? sow_path_name(name) : name};
-    SOW_TRY(sow_hash_input(source, input.sha256));
+sow_status cli_lm_write(sow_call *call, const sow_lm *lm, const char *how) {
+    const char *folder = sow_text(call, "out"), *passport, *tokenizer = sow_text(call, "tokenizer"), *source;
+    sow_input input;
+    SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
+    SOW_TRY(sow_lm_input(call->arena, sow_text(call, "model"), &input));
     SOW_TRY(sow_passport(call, "model.safetensors", &input, 1, &passport));
     SOW_TRY(sow_make_folder(folder));
     if (tokenizer) {
@@ -38,12 +38,10 @@ sow_status cli_lm_write(sow_call *call, const char *source, const sow_lm *lm, co
 }
 
 sow_status cli_lm_export(sow_call *call) {
-    const char *source;
     sow_lm *lm;
     SOW_TRY(sow_check_output(call, sow_text(call, "out")));
-    SOW_TRY(sow_lm_locate(call->arena, sow_text(call, "model"), &source));
     SOW_TRY(sow_lm_open_frozen(sow_text(call, "model"), &lm));
-    sow_status status = cli_lm_write(call, source, lm,
+    sow_status status = cli_lm_write(call, lm,
                                      "Weights that were quantised are the floats that\ntheir blocks stand for: nothing "
                                      "was trained or changed.");
     sow_lm_free(lm);

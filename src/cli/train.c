@@ -12,7 +12,7 @@
 #include "sow/mask.h"
 #include "sow/optim.h"
 #include "sow/safetensors.h"
-#include "starts/adapters/base_model.h"
+#include "nn/lm/base_model.h"
 
 /* One training from the command line. */
 typedef struct job {

@@ -10,7 +10,7 @@
 #include "sow/log.h"
 #include "sow/safetensors.h"
 #include "sow/tune.h"
-#include "starts/adapters/base_model.h"
+#include "nn/lm/base_model.h"
 
 /* Held out where --val says nothing: a twentieth, but not more than an evaluation is worth. */
 enum { HELD_OUT_SHARE = 20, HELD_OUT_MAX = 32, EVALUATIONS = 10, MICRO_BATCH = 4 };

@@ -159,6 +159,14 @@ sow_status sow_lm_locate(sow_arena *arena, const char *path, const char **out) {
     return SOW_OK;
 }
 
+sow_status sow_lm_input(sow_arena *arena, const char *path, sow_input *out) {
+    const char *source;
+    SOW_TRY(sow_lm_locate(arena, path, &source));
+    *out = (sow_input){.option = "model",
+                       .name = sow_arena_copy(arena, sow_path_exists(path) ? sow_path_name(path) : path)};
+    return out->name ? sow_hash_input(source, out->sha256) : SOW_E_MEMORY;
+}
+
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out) {
     sow_arena *arena;
     lm_place place;

@@ -5,16 +5,11 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "sow/safetensors.h"
-#include "starts/adapters/base_model.h"
 #include "starts/adapters/eva/eva.h"
+#include "starts/adapters/subject.h"
 
 static const sow_option options[] = {
-    SOW_OPTION_TEXT("model", NULL, "base model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
-    SOW_OPTION_TEXT("arch", NULL, "instead of --model: network on images, like mlp:784-512-512-10; needs --start"),
-    SOW_OPTION_PATH("start", NULL, "--arch: its trained weights, safetensors"),
-    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "what it will be tuned on: JSON lines, TSV or plain text; with --arch a data set of images", SOW_OPTION_REQUIRED},
+    SUBJECT_OPTIONS,
     SOW_OPTION_INT("rank", "16", 1, 4096, "budget of ranks a layer"),
     SOW_OPTION_REAL("rho", "2", 1, 1000, "how far a layer's rank may grow, as a factor of --rank; 1: all keep it"),
     SOW_OPTION_REAL("alpha", "1", 1e-6, 1e6, "lora_alpha; every layer has the scale alpha / rank"),
@@ -48,15 +43,9 @@ static const sow_option options[] = {
 typedef struct job {
     sow_call *call;
     sow_eva_config config;
-    base_model base;
-    sow_text_batches *text_batches;
-    sow_model *model; /* of --arch */
-    sow_data *data;
-    sow_batches *batches;
-    sow_sites sites;
-    sow_input inputs[2];
-    int input_count;
-    const char *base_name, *data_name;
+    subject on;
+    sow_text_batches *text_batches; /* of --model */
+    sow_batches *batches;           /* of --arch */
     sow_adapter *adapter;
     sow_eva_report report;
 } job;
@@ -92,17 +81,9 @@ static void settle_config(job *j) {
 }
 
 static sow_status check_options(const sow_call *call) {
-    static const char *const of_texts[] = {"length",  "prompt-field",  "completion-field",
-                                           "loss-on", "chat-template", "label-mask"};
-    bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
-    if (lm == net)
-        return sow_fail(SOW_E_ARGUMENT, lm ? "--model and --arch exclude each other"
-                                           : "missing --model, a language model, or --arch, a network on images");
-    if (net != (sow_text(call, "start") != NULL))
-        return sow_fail(SOW_E_ARGUMENT,
-                        net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
-    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++)
-        if (sow_given(call, of_texts[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_texts[i]);
+    static const char *const of_texts[] = {
+        "length", "prompt-field", "completion-field", "loss-on", "chat-template", "label-mask", NULL};
+    SOW_TRY(subject_check(call, of_texts));
     if (sow_given(call, "exact") && !strcmp(sow_text(call, "solver"), "gram"))
         return sow_fail(SOW_E_ARGUMENT, "--exact belongs to --solver ipca; gram is exact");
     return sow_check_output(call, sow_text(call, "out"));
@@ -112,16 +93,17 @@ static sow_status check_options(const sow_call *call) {
 static void announce(const job *j, int64_t rows, double forward) {
     double bytes = 0, wide = 0;
     int64_t hooks = 0;
-    for (int64_t i = 0; i < j->sites.count; i++) {
-        double in = (double)j->sites.at[i].in, n = (double)eva_components(&j->config, j->config.rho, j->sites.at[i].in);
-        if (j->sites.at[i].shares != i) continue;
+    for (int64_t i = 0; i < j->on.sites.count; i++) {
+        double in = (double)j->on.sites.at[i].in,
+               n = (double)eva_components(&j->config, j->config.rho, j->on.sites.at[i].in);
+        if (j->on.sites.at[i].shares != i) continue;
         hooks++;
         bytes += j->config.solver == SOW_EVA_GRAM ? 4 * in * in + 4 * n * in : 4 * n * in;
         wide = fmax(wide, in);
     }
     bytes += 4 * (double)rows * wide * 8;
     sow_note("%lld layers, %lld different inputs; at most %lld batches of about %lld rows, %.2g GB beside the model",
-             (long long)j->sites.count, (long long)hooks, (long long)j->config.max_batches, (long long)rows,
+             (long long)j->on.sites.count, (long long)hooks, (long long)j->config.max_batches, (long long)rows,
              1e-9 * bytes);
     if (forward > 0)
         sow_note("a batch takes about %.2g s, all of them %.2g min", 5 * forward / 3,
@@ -130,11 +112,12 @@ static void announce(const job *j, int64_t rows, double forward) {
 
 static sow_status solve(job *j, const sow_eva_source *source) {
     double begin = sow_seconds();
-    SOW_TRY(sow_eva(&j->config, &j->sites, source, j->call->arena, &j->adapter, &j->report));
+    SOW_TRY(sow_eva(&j->config, &j->on.sites, source, j->call->arena, &j->adapter, &j->report));
     sow_note("%lld batches in %.3g s", (long long)j->report.batches, sow_seconds() - begin);
     if (!j->report.converged)
         sow_warn("not settled after %lld batches: what was found so far is used; --max-batches allows more",
                  (long long)j->report.batches);
+    subject_describe(j->call, &j->on, j->adapter);
     return SOW_OK;
 }
 
@@ -142,53 +125,32 @@ static sow_status solve(job *j, const sow_eva_source *source) {
 
 static sow_status start_lm(job *j) {
     sow_call *call = j->call;
-    SOW_TRY(base_model_open_frozen(call, &j->base));
-    j->sites = j->base.sites;
-    j->base_name = j->base.inputs[0].name;
-    j->data_name = j->base.inputs[1].name;
-    memcpy(j->inputs, j->base.inputs, sizeof j->inputs);
-    j->input_count = 2;
+    SOW_TRY(subject_open_lm(call, base_model_open_frozen, &j->on));
     int64_t size = sow_int(call, "svd-batch");
-    const sow_texts *texts = j->base.texts;
+    const sow_texts *texts = j->on.base.texts;
     SOW_TRY(sow_text_batches_new(texts, size, j->config.seed, !sow_flag(call, "in-order"), &j->text_batches));
     int64_t rows = texts->start[texts->count] * size / texts->count;
-    announce(j, rows, base_seconds(&j->base, rows) / 3);
-    sow_eva_texts from = {.lm = j->base.lm,
+    announce(j, rows, base_seconds(&j->on.base, rows) / 3);
+    sow_eva_texts from = {.lm = j->on.base.lm,
                           .batches = j->text_batches,
                           .label_mask = !strcmp(sow_text(call, "label-mask"), "on"),
                           .arena = call->arena};
     sow_eva_source source = {sow_eva_texts_forward, sow_text_batches_per_epoch(j->text_batches), &from};
-    SOW_TRY(solve(j, &source));
-    j->adapter->base = j->base.folder;
-    j->adapter->task = j->base.lm->config.family == SOW_LM_BERT ? "FEATURE_EXTRACTION" : "CAUSAL_LM";
-    if (j->adapter->count == j->sites.count) j->adapter->targets = base_targets(call->arena, &j->base.all, &j->sites);
-    return SOW_OK;
+    return solve(j, &source);
 }
 
 /* ---- networks on images ---- */
 
 static sow_status start_network(job *j) {
     sow_call *call = j->call;
-    sow_sites all;
-    SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
-    SOW_TRY(sow_model_new(sow_text(call, "arch"), &j->data->geometry, &j->model));
-    SOW_TRY(sow_load_into(sow_text(call, "start"), j->model->state));
-    SOW_TRY(sow_model_sites(call->arena, j->model, &all));
-    SOW_TRY(sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &j->sites));
-    j->inputs[0] = (sow_input){.option = "data", .name = j->data->name};
-    memcpy(j->inputs[0].sha256, j->data->sha256, sizeof j->data->sha256);
-    j->input_count = 1;
-    j->base_name = sow_text(call, "arch");
-    j->data_name = j->data->name;
+    SOW_TRY(subject_open_network(call, &j->on));
     int64_t size = sow_int(call, "svd-batch");
-    SOW_TRY(sow_batches_new(j->data, &j->data->train, size, j->config.seed, !sow_flag(call, "in-order"),
+    SOW_TRY(sow_batches_new(j->on.data, &j->on.data->train, size, j->config.seed, !sow_flag(call, "in-order"),
                             SOW_AUGMENT_NONE, &j->batches));
     announce(j, size, 0);
-    sow_eva_images from = {j->model, j->batches};
+    sow_eva_images from = {j->on.model, j->batches};
     sow_eva_source source = {sow_eva_images_forward, sow_batches_per_epoch(j->batches), &from};
-    SOW_TRY(solve(j, &source));
-    if (j->adapter->count == j->sites.count) j->adapter->targets = base_targets(call->arena, &all, &j->sites);
-    return SOW_OK;
+    return solve(j, &source);
 }
 
 /* ---- the folder ---- */
@@ -196,10 +158,10 @@ static sow_status start_network(job *j) {
 static sow_status write_folder(job *j) {
     sow_call *call = j->call;
     const char *folder = sow_text(call, "out"), *passport,
-               *card = eva_card(call, &j->config, &j->report, j->base_name, j->data_name);
+               *card = eva_card(call, &j->config, &j->report, j->on.name, j->on.data_name);
     static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "README.md"};
     if (!card) return SOW_E_MEMORY;
-    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->inputs, j->input_count, &passport));
+    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->on.inputs, j->on.input_count, &passport));
     SOW_TRY(sow_make_folder(folder));
     SOW_TRY(eva_write_report(call, &j->config, &j->report, folder));
     SOW_TRY(sow_adapter_write(j->adapter, folder, passport, card));
@@ -228,10 +190,8 @@ static sow_status run(sow_call *call) {
     if (status == SOW_OK) status = write_folder(&j);
     sow_adapter_free(j.adapter);
     sow_text_batches_free(j.text_batches);
-    base_model_close(&j.base);
     sow_batches_free(j.batches);
-    sow_model_free(j.model);
-    sow_data_free(j.data);
+    subject_close(&j.on);
     return status;
 }
 

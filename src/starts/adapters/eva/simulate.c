@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "sow/tune.h"
-#include "starts/adapters/base_model.h"
+#include "nn/lm/base_model.h"
 #include "starts/adapters/eva/eva.h"
 #include "starts/adapters/tuning.h"
 

@@ -5,19 +5,14 @@
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
-#include "sow/safetensors.h"
-#include "starts/adapters/base_model.h"
 #include "starts/adapters/lora_sb/lora_sb.h"
+#include "starts/adapters/subject.h"
 
 enum { TRAINING_BATCH = 32 };            /* of the schedule that the warm-up is a share of */
 static const double warmup_share = 0.02; /* of its steps, one epoch */
 
 static const sow_option options[] = {
-    SOW_OPTION_TEXT("model", NULL, "base model: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"),
-    SOW_OPTION_TEXT("arch", NULL, "instead of --model: network on images, like mlp:784-512-512-10; needs --start"),
-    SOW_OPTION_PATH("start", NULL, "--arch: its trained weights, safetensors"),
-    {"data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "what it will be tuned on: JSON lines, TSV or plain text; with --arch a data set of images", SOW_OPTION_REQUIRED},
+    SUBJECT_OPTIONS,
     SOW_OPTION_INT("rank", "32", 1, 1 << 16, "of every layer's core"),
     {"lr", 0, SOW_TYPE_REAL, "1e-4", 1e-12, 1e6, NULL, NULL, "learning rate that the tuning will have", 0},
     {"warmup-steps", 0, SOW_TYPE_INT, NULL, 1, 1e9, NULL, "steps",
@@ -44,12 +39,7 @@ static const sow_option options[] = {
 typedef struct job {
     sow_call *call;
     sow_lora_sb_config config;
-    base_model base;
-    sow_model *model; /* of --arch */
-    sow_data *data;
-    sow_sites sites;
-    sow_input inputs[2];
-    int input_count;
+    subject on;
     lora_sb_made made;
     sow_adapter *adapter;
 } job;
@@ -57,19 +47,11 @@ typedef struct job {
 /* ---- settings ---- */
 
 static sow_status check_options(sow_call *call) {
-    static const char *const of_texts[] = {"length",  "prompt-field",  "completion-field",
-                                           "loss-on", "chat-template", "recompute"};
-    bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
-    if (lm == net)
-        return sow_fail(SOW_E_ARGUMENT, lm ? "--model and --arch exclude each other"
-                                           : "missing --model, a language model, or --arch, a network on images");
-    if (net != (sow_text(call, "start") != NULL))
-        return sow_fail(SOW_E_ARGUMENT,
-                        net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
-    for (size_t i = 0; net && i < sizeof of_texts / sizeof *of_texts; i++) {
-        if (sow_given(call, of_texts[i])) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_texts[i]);
+    static const char *const of_texts[] = {
+        "length", "prompt-field", "completion-field", "loss-on", "chat-template", "recompute", NULL};
+    SOW_TRY(subject_check(call, of_texts));
+    for (int i = 0; of_texts[i] && sow_text(call, "arch"); i++)
         sow_resolve(call, of_texts[i], NULL); /* what does nothing does not stand in the passport */
-    }
     return sow_check_output(call, sow_text(call, "out"));
 }
 
@@ -123,8 +105,8 @@ static sow_status start(job *j, sow_state *state, const sow_sites *sites, sow_gr
 /* Before long work: how much memory and time. */
 static void announce(const job *j, const sow_texts *texts) {
     int64_t sums = 0, largest = 0, tokens = texts->start[texts->count];
-    for (int64_t i = 0; i < j->sites.count; i++) {
-        int64_t bytes = (int64_t)sow_bytes(j->sites.at[i].weight->value);
+    for (int64_t i = 0; i < j->on.sites.count; i++) {
+        int64_t bytes = (int64_t)sow_bytes(j->on.sites.at[i].weight->value);
         sums += bytes;
         if (bytes > largest) largest = bytes;
     }
@@ -134,45 +116,41 @@ static void announce(const job *j, const sow_texts *texts) {
         sums = largest > j->config.memory ? largest : j->config.memory;
     }
     int64_t sequences = sow_int(j->call, "batch") < texts->count ? sow_int(j->call, "batch") : texts->count;
-    double seconds = passes * base_seconds(&j->base, tokens);
+    double seconds = passes * base_seconds(&j->on.base, tokens);
     sow_note(
         "gradients of %lld layers from %lld samples (%lld tokens)%s: about %.1f GB and %.0f %s; then their decompositions",
-        (long long)j->sites.count, (long long)texts->count, (long long)tokens, passes > 1 ? ", in several passes" : "",
-        1e-9 * (double)(sums + base_bytes(&j->base, tokens * sequences / texts->count)),
+        (long long)j->on.sites.count, (long long)texts->count, (long long)tokens,
+        passes > 1 ? ", in several passes" : "",
+        1e-9 * (double)(sums + base_bytes(&j->on.base, tokens * sequences / texts->count)),
         seconds < 90 ? ceil(seconds) : ceil(seconds / 60), seconds < 90 ? "s" : "minutes");
 }
 
 static sow_status start_on(job *j, sow_texts *texts) {
-    sow_lm_gradients gradients = {.lm = j->base.lm, .texts = texts, .batch = sow_int(j->call, "batch")};
+    sow_lm_gradients gradients = {.lm = j->on.base.lm, .texts = texts, .batch = sow_int(j->call, "batch")};
     if (gradients.batch > texts->count) gradients.batch = texts->count;
     j->made.samples = texts->count;
     j->made.tokens = texts->start[texts->count];
     announce(j, texts);
-    SOW_TRY(start(j, j->base.lm->state, &j->sites, sow_lm_gradient_source, &gradients));
+    SOW_TRY(start(j, j->on.base.lm->state, &j->on.sites, sow_lm_gradient_source, &gradients));
     j->made.loss = gradients.loss;
-    j->adapter->base = j->base.folder;
-    j->adapter->task = "CAUSAL_LM";
-    j->adapter->targets = base_targets(j->call->arena, &j->base.all, &j->sites);
+    subject_describe(j->call, &j->on, j->adapter);
     return SOW_OK;
 }
 
 static sow_status start_lm(job *j) {
     int64_t samples = sow_int(j->call, "samples");
     sow_texts *kept, *drawn;
-    SOW_TRY(base_model_open(j->call, &j->base));
-    if (j->base.lm->config.family == SOW_LM_BERT)
+    SOW_TRY(subject_open_lm(j->call, base_model_open, &j->on));
+    if (j->on.base.lm->config.family == SOW_LM_BERT)
         return sow_fail(SOW_E_UNSUPPORTED, "%s: an encoder has no loss of next tokens to take gradients of",
                         sow_text(j->call, "model"));
-    j->base.lm->recompute = sow_flag(j->call, "recompute");
-    j->sites = j->base.sites;
-    j->made.base = j->base.inputs[0].name;
-    j->made.data = j->base.inputs[1].name;
-    memcpy(j->inputs, j->base.inputs, sizeof j->inputs);
-    j->input_count = 2;
-    SOW_TRY(settle_rate(j, j->base.texts->count));
+    j->on.base.lm->recompute = sow_flag(j->call, "recompute");
+    j->made.base = j->on.name;
+    j->made.data = j->on.data_name;
+    SOW_TRY(settle_rate(j, j->on.base.texts->count));
     settle_config(j);
-    if (samples >= j->base.texts->count) return start_on(j, j->base.texts);
-    SOW_TRY(sow_texts_split(j->base.texts, samples, j->config.seed, &kept, &drawn));
+    if (samples >= j->on.base.texts->count) return start_on(j, j->on.base.texts);
+    SOW_TRY(sow_texts_split(j->on.base.texts, samples, j->config.seed, &kept, &drawn));
     sow_texts_free(kept);
     sow_status status = start_on(j, drawn);
     sow_texts_free(drawn);
@@ -181,27 +159,9 @@ static sow_status start_lm(job *j) {
 
 /* ---- networks on images ---- */
 
-static sow_status open_network(job *j) {
-    sow_call *call = j->call;
-    sow_state *weights;
-    SOW_TRY(sow_data_open(sow_text(call, "data"), &(sow_data_options){.validation = -1}, &j->data));
-    SOW_TRY(sow_model_new(sow_text(call, "arch"), &j->data->geometry, &j->model));
-    SOW_TRY(sow_load_state(sow_text(call, "start"), &weights));
-    sow_status status = sow_state_assign(j->model->state, weights);
-    sow_state_free(weights);
-    if (status != SOW_OK) return sow_fail_in(status, "%s", sow_text(call, "start"));
-    sow_sites all;
-    SOW_TRY(sow_model_sites(call->arena, j->model, &all));
-    SOW_TRY(sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &j->sites));
-    j->inputs[0] = (sow_input){.option = "data", .name = j->data->name};
-    memcpy(j->inputs[0].sha256, j->data->sha256, sizeof j->data->sha256);
-    j->input_count = 1;
-    return SOW_OK;
-}
-
 /* So many of the training examples, in their order. */
 static sow_status draw_examples(job *j, sow_part *out) {
-    const sow_part *all = &j->data->train;
+    const sow_part *all = &j->on.data->train;
     int64_t want = sow_int(j->call, "samples"), left = all->count;
     sow_rng rng;
     *out = *all;
@@ -218,16 +178,16 @@ static sow_status draw_examples(job *j, sow_part *out) {
 
 static sow_status start_network(job *j) {
     sow_part part;
-    SOW_TRY(open_network(j));
-    SOW_TRY(settle_rate(j, j->data->train.count));
+    SOW_TRY(subject_open_network(j->call, &j->on));
+    SOW_TRY(settle_rate(j, j->on.data->train.count));
     settle_config(j);
     SOW_TRY(draw_examples(j, &part));
     sow_model_gradients gradients = {
-        .model = j->model, .data = j->data, .part = &part, .batch = sow_int(j->call, "batch")};
-    j->made.base = sow_text(j->call, "arch");
-    j->made.data = j->data->name;
+        .model = j->on.model, .data = j->on.data, .part = &part, .batch = sow_int(j->call, "batch")};
+    j->made.base = j->on.name;
+    j->made.data = j->on.data_name;
     j->made.samples = part.count;
-    SOW_TRY(start(j, j->model->state, &j->sites, sow_model_gradient_source, &gradients));
+    SOW_TRY(start(j, j->on.model->state, &j->on.sites, sow_model_gradient_source, &gradients));
     j->made.loss = gradients.loss;
     return SOW_OK;
 }
@@ -240,7 +200,7 @@ static sow_status write_folder(job *j) {
     static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "lora_sb.safetensors",
                                         "README.md"};
     if (!card) return SOW_E_MEMORY;
-    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->inputs, j->input_count, &passport));
+    SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->on.inputs, j->on.input_count, &passport));
     SOW_TRY(sow_make_folder(folder));
     SOW_TRY(lora_sb_report(call, &j->made));
     SOW_TRY(lora_sb_plots(call, &j->made));
@@ -267,9 +227,7 @@ static sow_status run(sow_call *call) {
     sow_status status = sow_text(call, "model") ? start_lm(&j) : start_network(&j);
     if (status == SOW_OK) status = write_folder(&j);
     sow_adapter_free(j.adapter);
-    base_model_close(&j.base);
-    sow_model_free(j.model);
-    sow_data_free(j.data);
+    subject_close(&j.on);
     return status;
 }
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "starts/adapters/base_model.h"
+#include "nn/lm/base_model.h"
 
 const sow_option lora_sb_simulate_options[] = {
     SOW_OPTION_CHOICE("adapter", "sb", "sb|sb-r0|sb-raw|lora|rslora|pissa|olora|lora-xs|core-random|full",

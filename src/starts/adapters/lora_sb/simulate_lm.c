@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "sow/tune.h"
-#include "starts/adapters/base_model.h"
+#include "nn/lm/base_model.h"
 #include "starts/adapters/lora_sb/simulate.h"
 
 typedef struct simulation {

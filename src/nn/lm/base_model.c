@@ -1,24 +1,12 @@
-/* Language models and texts for adapters' starts: opened from options, named for passports, and what they will cost. */
+/* Language models and their texts: opened from options, named for passports, and what passes over them will cost. */
 #include <math.h>
 #include <string.h>
 
-#include "nn/lm/open.h"
+#include "nn/lm/base_model.h"
 #include "sow/file.h"
 #include "sow/log.h"
-#include "starts/adapters/base_model.h"
 
 /* ---- opening ---- */
-
-static sow_status hash_model(const sow_call *call, base_model *b) {
-    const char *path = sow_text(call, "model");
-    lm_place place;
-    SOW_TRY(lm_locate(call->arena, path, &place));
-    b->folder = place.gguf ? NULL : path;
-    b->inputs[0].option = "model";
-    b->inputs[0].name = sow_arena_copy(call->arena, sow_path_exists(path) ? sow_path_name(path) : path);
-    if (!b->inputs[0].name) return SOW_E_MEMORY;
-    return sow_hash_input(place.gguf ? place.gguf : place.folder, b->inputs[0].sha256);
-}
 
 /* A model without a known template still reads plain texts and pairs. */
 static sow_status find_chat(const sow_call *call, const sow_chat **out) {
@@ -31,11 +19,12 @@ static sow_status find_chat(const sow_call *call, const sow_chat **out) {
 
 sow_status base_texts_open(const sow_call *call, const base_model *b, const char *path, sow_texts **out) {
     const sow_lm_config *c = &b->lm->config;
+    const char *loss_on = sow_text(call, "loss-on");
     sow_texts_options options = {.length = sow_int(call, "length"),
                                  .end = c->end_count > 0 ? c->ends[0] : -1,
                                  .prompt_field = sow_text(call, "prompt-field"),
                                  .completion_field = sow_text(call, "completion-field"),
-                                 .loss_on_all = !strcmp(sow_text(call, "loss-on"), "all")};
+                                 .loss_on_all = loss_on && !strcmp(loss_on, "all")};
     if (c->positions > 0 && options.length > c->positions) options.length = c->positions;
     SOW_TRY(find_chat(call, &options.chat));
     SOW_TRY(sow_texts_open(path, &options, b->tokenizer, out));
@@ -47,7 +36,7 @@ sow_status base_texts_open(const sow_call *call, const base_model *b, const char
     return SOW_OK;
 }
 
-static sow_status open_texts(const sow_call *call, base_model *b) {
+sow_status base_data_open(const sow_call *call, base_model *b) {
     SOW_TRY(base_texts_open(call, b, sow_text(call, "data"), &b->texts));
     b->inputs[1].option = "data";
     b->inputs[1].name = b->texts->name;
@@ -55,14 +44,21 @@ static sow_status open_texts(const sow_call *call, base_model *b) {
     return SOW_OK;
 }
 
-static sow_status open_with(sow_call *call, sow_status (*open)(const char *, sow_lm **), base_model *b) {
+sow_status base_lm_open(sow_call *call, sow_status (*open)(const char *, sow_lm **), base_model *b) {
+    const char *path = sow_text(call, "model"), *source;
     *b = (base_model){.arena = call->arena};
-    SOW_TRY(hash_model(call, b));
-    SOW_TRY(open(sow_text(call, "model"), &b->lm));
-    SOW_TRY(sow_lm_tokenizer(sow_text(call, "model"), &b->tokenizer));
+    SOW_TRY(sow_lm_locate(call->arena, path, &source));
+    b->folder = sow_is_folder(source) ? path : NULL;
+    SOW_TRY(sow_lm_input(call->arena, path, &b->inputs[0]));
+    SOW_TRY(open(path, &b->lm));
+    return sow_lm_tokenizer(path, &b->tokenizer);
+}
+
+static sow_status open_with(sow_call *call, sow_status (*open)(const char *, sow_lm **), base_model *b) {
+    SOW_TRY(base_lm_open(call, open, b));
     SOW_TRY(sow_lm_sites(call->arena, b->lm, &b->all));
     SOW_TRY(sow_choose_sites(call->arena, &b->all, sow_text(call, "targets"), &b->sites));
-    return open_texts(call, b);
+    return base_data_open(call, b);
 }
 
 sow_status base_model_open(sow_call *call, base_model *b) {

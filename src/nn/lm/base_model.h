@@ -1,6 +1,6 @@
-/* What adapters' starts share on the command line: a language model, its linear layers, and texts for it. */
-#ifndef SOW_STARTS_ADAPTERS_BASE_MODEL_H
-#define SOW_STARTS_ADAPTERS_BASE_MODEL_H
+/* What methods and commands that take --model share: the language model, its linear layers, and texts for it. */
+#ifndef SOW_NN_LM_BASE_MODEL_H
+#define SOW_NN_LM_BASE_MODEL_H
 
 #include "sow/adapter.h"
 #include "sow/method.h"
@@ -31,6 +31,9 @@ sow_status base_model_open(sow_call *call, base_model *out);
 /* The same for forward passes only: weights stay in their file, quantised too (sow_lm_open_frozen). */
 sow_status base_model_open_frozen(sow_call *call, base_model *out);
 void base_model_close(base_model *base);
+/* Its parts, for who needs no sites: --model with its tokenizer, by sow_lm_open or sow_lm_open_frozen; then --data. */
+sow_status base_lm_open(sow_call *call, sow_status (*open)(const char *path, sow_lm **lm), base_model *out);
+sow_status base_data_open(const sow_call *call, base_model *base);
 /* More texts for the same model, by the same options: a file for validation. The caller frees them. */
 sow_status base_texts_open(const sow_call *call, const base_model *base, const char *path, sow_texts **out);
 
