@@ -117,6 +117,12 @@ void sow_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t 
 void sow_gemm_f64(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
                   int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 
+/* Whether a matrix lies row by row, the values of a row side by side. */
+bool sow_is_row_major(sow_tensor matrix);
+/* c = alpha a b + beta c for matrices of one dtype, F32 or F64, each stored by rows or by columns, with gaps between them or not. a:
+ * [m, k], b: [k, n], c: [m, n]; shapes are trusted. Bits and cost as sow_gemm. */
+void sow_product(double alpha, sow_tensor a, sow_tensor b, double beta, sow_tensor c);
+
 #ifdef __cplusplus
 }
 #endif

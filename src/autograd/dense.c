@@ -3,36 +3,16 @@
 
 #include "autograd/op.h"
 
-/* A matrix in memory: element (r, c) lies at r*row + c*column. */
-typedef struct matrix {
-    void *data;
-    sow_dtype dtype;
-    int64_t row, column;
-} matrix;
-
-static matrix matrix_of(sow_tensor t, size_t offset) {
-    return (matrix){(char *)t.data + offset, t.dtype, t.stride[t.rank - 2], t.stride[t.rank - 1]};
+/* The last two dimensions as a matrix, `offset` bytes further on. */
+static sow_tensor matrix_of(sow_tensor t, size_t offset) {
+    sow_tensor m = SOW_TENSOR((char *)t.data + offset, t.dtype, t.shape[t.rank - 2], t.shape[t.rank - 1]);
+    m.stride[0] = t.stride[t.rank - 2], m.stride[1] = t.stride[t.rank - 1];
+    return m;
 }
 
-static matrix transposed(matrix m) {
-    return (matrix){m.data, m.dtype, m.column, m.row};
-}
-
-static bool is_row_major(matrix m, int64_t rows, int64_t columns) {
-    return (m.column == 1 || columns == 1) && (rows == 1 || m.row >= columns);
-}
-
-/* c = a b + beta c, for row- or column-major operands of any mix. a: [m, k], b: [k, n]. */
-static void multiply(matrix c, matrix a, matrix b, int64_t m, int64_t n, int64_t k, float beta) {
-    if (!is_row_major(c, m, n)) {
-        multiply(transposed(c), transposed(b), transposed(a), n, m, k, beta);
-        return;
-    }
-    bool ta = !is_row_major(a, m, k), tb = !is_row_major(b, k, n);
-    int64_t lda = ta ? (k == 1 ? m : a.column) : (m == 1 ? k : a.row), ldb = tb ? (n == 1 ? k : b.column) : (k == 1 ? n : b.row);
-    int64_t ldc = m == 1 ? n : c.row;
-    if (c.dtype == SOW_F32) sow_gemm(ta, tb, m, n, k, 1, a.data, lda, b.data, ldb, beta, c.data, ldc);
-    else sow_gemm_f64(ta, tb, m, n, k, 1, a.data, lda, b.data, ldb, (double)beta, c.data, ldc);
+/* x or y of a linear layer: leading dimensions are rows. */
+static sow_tensor rows_of(sow_tensor t, int64_t rows, int64_t width) {
+    return SOW_TENSOR(t.data, t.dtype, rows, width);
 }
 
 static bool same_real(sow_tape *t, const char *what, sow_var a, sow_var b) {
@@ -94,9 +74,8 @@ static void sum_rows(void *context, int64_t cell) {
 static sow_status linear_forward(sow_tape *t, sow_node *n) {
     (void)t;
     const linear *l = n->attributes;
-    sow_tensor x = n->input[0]->value, w = n->input[1]->value;
-    matrix y = {n->value.data, n->value.dtype, l->out, 1}, xs = {x.data, x.dtype, l->in, 1};
-    multiply(y, xs, transposed(matrix_of(w, 0)), l->rows, l->out, l->in, 0);
+    sow_tensor y = rows_of(n->value, l->rows, l->out), x = rows_of(n->input[0]->value, l->rows, l->in);
+    sow_product(1, x, sow_transpose(n->input[1]->value), 0, y);
     if (n->input[2]) {
         bias_job job = {.y = n->value, .b = n->input[2]->value, .rows = l->rows, .out = l->out};
         sow_cells(sow_cells_for(l->rows, BIAS_ROWS), add_bias, &job);
@@ -106,12 +85,11 @@ static sow_status linear_forward(sow_tape *t, sow_node *n) {
 
 static sow_status linear_backward(sow_tape *t, sow_node *n) {
     const linear *l = n->attributes;
-    sow_tensor x = n->input[0]->value, w = n->input[1]->value, g;
-    matrix gy = {n->grad.data, n->grad.dtype, l->out, 1}, xs = {x.data, x.dtype, l->in, 1};
+    sow_tensor gy = rows_of(n->grad, l->rows, l->out), x = rows_of(n->input[0]->value, l->rows, l->in), g;
     if (sow_wants_grad(n->input[1])) { /* dW = gy^T x, in W's storage order */
         float beta = sow_grad_into(t, n->input[1], &g);
         if (!g.data) return SOW_E_MEMORY;
-        multiply(matrix_of(g, 0), transposed(gy), xs, l->out, l->in, l->rows, beta);
+        sow_product(1, sow_transpose(gy), x, (double)beta, g);
     }
     if (sow_wants_grad(n->input[2])) {
         bias_job job = {.y = n->grad, .rows = l->rows, .out = l->out};
@@ -122,7 +100,7 @@ static sow_status linear_backward(sow_tape *t, sow_node *n) {
     if (sow_wants_grad(n->input[0])) {
         float beta = sow_grad_into(t, n->input[0], &g);
         if (!g.data) return SOW_E_MEMORY;
-        multiply((matrix){g.data, g.dtype, l->in, 1}, gy, matrix_of(w, 0), l->rows, l->in, l->out, beta);
+        sow_product(1, gy, n->input[1]->value, (double)beta, rows_of(g, l->rows, l->in));
     }
     return SOW_OK;
 }
@@ -157,7 +135,7 @@ sow_var sow_linear(sow_tape *t, sow_var x, sow_var w, sow_var b) {
 /* ---- matmul: c [..., m, n] = a [..., m, k] b [..., k, n] ---- */
 
 typedef struct product {
-    int64_t batches, m, n, k;
+    int64_t batches;
 } product;
 
 /* Bytes from the first matrix of a batch to number i: leading dimensions counted row-major. */
@@ -175,7 +153,7 @@ static sow_status product_forward(sow_tape *t, sow_node *n) {
     const product *p = n->attributes;
     sow_tensor a = n->input[0]->value, b = n->input[1]->value, c = n->value;
     for (int64_t i = 0; i < p->batches; i++)
-        multiply(matrix_of(c, batch_offset(c, i)), matrix_of(a, batch_offset(a, i)), matrix_of(b, batch_offset(b, i)), p->m, p->n, p->k, 0);
+        sow_product(1, matrix_of(a, batch_offset(a, i)), matrix_of(b, batch_offset(b, i)), 0, matrix_of(c, batch_offset(c, i)));
     return SOW_OK;
 }
 
@@ -186,13 +164,13 @@ static sow_status product_backward(sow_tape *t, sow_node *n) {
         float beta = sow_grad_into(t, n->input[0], &g);
         if (!g.data) return SOW_E_MEMORY;
         for (int64_t i = 0; i < p->batches; i++)
-            multiply(matrix_of(g, batch_offset(g, i)), matrix_of(gc, batch_offset(gc, i)), transposed(matrix_of(b, batch_offset(b, i))), p->m, p->k, p->n, beta);
+            sow_product(1, matrix_of(gc, batch_offset(gc, i)), sow_transpose(matrix_of(b, batch_offset(b, i))), (double)beta, matrix_of(g, batch_offset(g, i)));
     }
     if (sow_wants_grad(n->input[1])) { /* gb = a^T gc */
         float beta = sow_grad_into(t, n->input[1], &g);
         if (!g.data) return SOW_E_MEMORY;
         for (int64_t i = 0; i < p->batches; i++)
-            multiply(matrix_of(g, batch_offset(g, i)), transposed(matrix_of(a, batch_offset(a, i))), matrix_of(gc, batch_offset(gc, i)), p->k, p->n, p->m, beta);
+            sow_product(1, sow_transpose(matrix_of(a, batch_offset(a, i))), matrix_of(gc, batch_offset(gc, i)), (double)beta, matrix_of(g, batch_offset(g, i)));
     }
     return SOW_OK;
 }
@@ -202,9 +180,8 @@ static const sow_op product_op = {"matmul", product_forward, product_backward};
 /* Row- or column-major in its last two dimensions, and gap-free (its gradient takes the same layout). */
 static sow_var as_matrices(sow_tape *t, sow_var x) {
     if (!x || x->value.rank < 2 || !sow_is_dense(x->value)) return sow_contiguous(t, x);
-    int64_t rows = x->value.shape[x->value.rank - 2], columns = x->value.shape[x->value.rank - 1];
-    matrix m = matrix_of(x->value, 0);
-    return is_row_major(m, rows, columns) || is_row_major(transposed(m), columns, rows) ? x : sow_contiguous(t, x);
+    sow_tensor m = matrix_of(x->value, 0);
+    return sow_is_row_major(m) || sow_is_row_major(sow_transpose(m)) ? x : sow_contiguous(t, x);
 }
 
 sow_var sow_matmul(sow_tape *t, sow_var a, sow_var b) {
@@ -221,7 +198,7 @@ sow_var sow_matmul(sow_tape *t, sow_var a, sow_var b) {
     c.shape[c.rank - 1] = bv.shape[bv.rank - 1];
     c = sow_describe(av.dtype, c.rank, c.shape);
     product *p = n->attributes;
-    *p = (product){.batches = 1, .m = av.shape[av.rank - 2], .k = av.shape[av.rank - 1], .n = bv.shape[bv.rank - 1]};
+    *p = (product){.batches = 1};
     for (int d = 0; d < av.rank - 2; d++) p->batches *= av.shape[d];
     return sow_node_run(t, n, c);
 }

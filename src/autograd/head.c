@@ -64,14 +64,6 @@ static void softmax_cell(void *context, int64_t cell) {
     }
 }
 
-/* c = alpha op(a) op(b) + beta c in the chunk's type; leading dimensions are those of gap-free matrices. */
-static void multiply(const chunk *c, bool ta, bool tb, int64_t m, int64_t n, int64_t k, const void *a, const void *b,
-                     double beta, void *out) {
-    int64_t lda = ta ? m : k, ldb = tb ? k : n;
-    if (c->single) sow_gemm(ta, tb, m, n, k, 1, a, lda, b, ldb, (float)beta, out, n);
-    else sow_gemm_f64(ta, tb, m, n, k, 1, a, lda, b, ldb, beta, out, n);
-}
-
 /* The next counted rows from `at` on; returns where they end. */
 static int64_t pack(chunk *c, sow_tensor h, int64_t at) {
     const int32_t *labels = c->a->labels.data;
@@ -123,7 +115,7 @@ static sow_status take_memory(sow_tape *t, sow_node *n, chunk *c, size_t item) {
 static sow_status head_forward(sow_tape *t, sow_node *n) {
     const head *a = n->attributes;
     sow_tensor h = n->input[0]->value;
-    const void *w = n->input[1]->value.data;
+    sow_tensor w = n->input[1]->value;
     chunk c = {.a = a, .single = h.dtype == SOW_F32, .gradient = n->needs_grad};
     int64_t counted;
     double sum = 0, beta = 0;
@@ -131,11 +123,14 @@ static sow_status head_forward(sow_tape *t, sow_node *n) {
     SOW_TRY(take_memory(t, n, &c, sow_dtype_size(h.dtype)));
     c.scale = 1 / (a->divisor > 0 ? a->divisor : (double)counted);
     for (int64_t at = pack(&c, h, 0); c.count > 0; at = pack(&c, h, at)) {
-        multiply(&c, false, true, c.count, a->vocabulary, a->d, c.h, w, 0, c.z);
+        sow_tensor packed = SOW_TENSOR(c.h, h.dtype, c.count, a->d),
+                   z = SOW_TENSOR(c.z, h.dtype, c.count, a->vocabulary);
+        sow_product(1, packed, sow_transpose(w), 0, z);
         sow_cells(sow_cells_for(c.count, CELL_ROWS), softmax_cell, &c);
         for (int64_t i = 0; i < c.count; i++) sum += c.loss[i];
-        if (n->keep[1]) multiply(&c, true, false, a->vocabulary, a->d, c.count, c.z, c.h, beta, n->keep[1]);
-        if (n->keep[0]) multiply(&c, false, false, c.count, a->d, a->vocabulary, c.z, w, 0, c.dh);
+        if (n->keep[1])
+            sow_product(1, sow_transpose(z), packed, beta, SOW_TENSOR(n->keep[1], h.dtype, a->vocabulary, a->d));
+        if (n->keep[0]) sow_product(1, z, w, 0, SOW_TENSOR(c.dh, h.dtype, c.count, a->d));
         if (n->keep[0]) unpack(&c, n->keep[0]);
         beta = 1;
     }

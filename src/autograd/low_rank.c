@@ -13,12 +13,14 @@ typedef struct low_rank {
     double scale;
 } low_rank;
 
-/* c [m, n] = alpha op(a) op(b) + beta c, row-major without gaps. */
-static void multiply(sow_dtype type, bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const void *a,
-                     const void *b, double beta, void *c) {
-    int64_t lda = ta ? m : k, ldb = tb ? k : n;
-    if (type == SOW_F32) sow_gemm(ta, tb, m, n, k, (float)alpha, a, lda, b, ldb, (float)beta, c, n);
-    else sow_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, n);
+/* Rows of A x (or R A x) in a buffer of the node. */
+static sow_tensor inner(const low_rank *l, sow_dtype type, void *data) {
+    return SOW_TENSOR(data, type, l->rows, l->rank);
+}
+
+/* x, y or a gradient of theirs: leading dimensions are rows. */
+static sow_tensor rows_of(const low_rank *l, sow_tensor t) {
+    return SOW_TENSOR(t.data, t.dtype, l->rows, t.shape[t.rank - 1]);
 }
 
 static sow_status forward(sow_tape *t, sow_node *n) {
@@ -28,10 +30,10 @@ static sow_status forward(sow_tape *t, sow_node *n) {
     void *u = sow_node_keep(t, n, KEEP_U, bytes), *v = u;
     if (n->input[R]) v = sow_node_keep(t, n, KEEP_V, bytes);
     if (!u || !v) return SOW_E_MEMORY;
-    multiply(type, false, true, l->rows, l->rank, l->in, 1, n->input[X]->value.data, n->input[A]->value.data, 0, u);
-    if (n->input[R]) multiply(type, false, true, l->rows, l->rank, l->rank, 1, u, n->input[R]->value.data, 0, v);
+    sow_product(1, rows_of(l, n->input[X]->value), sow_transpose(n->input[A]->value), 0, inner(l, type, u));
+    if (n->input[R]) sow_product(1, inner(l, type, u), sow_transpose(n->input[R]->value), 0, inner(l, type, v));
     memcpy(n->value.data, n->input[Y]->value.data, sow_bytes(n->value));
-    multiply(type, false, true, l->rows, l->out, l->rank, l->scale, v, n->input[B]->value.data, 1, n->value.data);
+    sow_product(l->scale, inner(l, type, v), sow_transpose(n->input[B]->value), 1, rows_of(l, n->value));
     return SOW_OK;
 }
 
@@ -53,33 +55,33 @@ static sow_status pass_to_output(sow_tape *t, sow_node *n) {
     return SOW_OK;
 }
 
-/* c += alpha op(a) op(b) into the gradient of an input. */
-static sow_status add_product(sow_tape *t, sow_var input, bool ta, bool tb, int64_t m, int64_t n, int64_t k,
-                              double alpha, const void *a, const void *b) {
+/* The gradient of an input += alpha a b. */
+static sow_status add_product(sow_tape *t, const low_rank *l, sow_var input, double alpha, sow_tensor a, sow_tensor b) {
     sow_tensor g;
     if (!sow_wants_grad(input)) return SOW_OK;
-    float beta = sow_grad_into(t, input, &g);
+    double beta = (double)sow_grad_into(t, input, &g);
     if (!g.data) return SOW_E_MEMORY;
-    multiply(g.dtype, ta, tb, m, n, k, alpha, a, b, (double)beta, g.data);
+    sow_product(alpha, a, b, beta, g.rank == 2 ? g : rows_of(l, g));
     return SOW_OK;
 }
 
 static sow_status backward(sow_tape *t, sow_node *n) {
     const low_rank *l = n->attributes;
     sow_dtype type = n->value.dtype;
-    const void *g = n->grad.data, *u = n->keep[KEEP_U], *v = n->input[R] ? n->keep[KEEP_V] : u;
-    void *dv = sow_scratch(t, (size_t)(l->rows * l->rank) * sow_dtype_size(type)), *du = dv;
-    if (n->input[R]) du = sow_scratch(t, (size_t)(l->rows * l->rank) * sow_dtype_size(type));
-    if (!dv || !du) return SOW_E_MEMORY;
+    size_t bytes = (size_t)(l->rows * l->rank) * sow_dtype_size(type);
+    sow_tensor g = rows_of(l, n->grad), u = inner(l, type, n->keep[KEEP_U]), v = u,
+               dv = inner(l, type, sow_scratch(t, bytes)), du = dv;
+    if (n->input[R]) v.data = n->keep[KEEP_V], du.data = sow_scratch(t, bytes);
+    if (!dv.data || !du.data) return SOW_E_MEMORY;
     SOW_TRY(pass_to_output(t, n));
-    SOW_TRY(add_product(t, n->input[B], true, false, l->out, l->rank, l->rows, l->scale, g, v));
-    multiply(type, false, false, l->rows, l->rank, l->out, l->scale, g, n->input[B]->value.data, 0, dv);
+    SOW_TRY(add_product(t, l, n->input[B], l->scale, sow_transpose(g), v));
+    sow_product(l->scale, g, n->input[B]->value, 0, dv);
     if (n->input[R]) {
-        SOW_TRY(add_product(t, n->input[R], true, false, l->rank, l->rank, l->rows, 1, dv, u));
-        multiply(type, false, false, l->rows, l->rank, l->rank, 1, dv, n->input[R]->value.data, 0, du);
+        SOW_TRY(add_product(t, l, n->input[R], 1, sow_transpose(dv), u));
+        sow_product(1, dv, n->input[R]->value, 0, du);
     }
-    SOW_TRY(add_product(t, n->input[A], true, false, l->rank, l->in, l->rows, 1, du, n->input[X]->value.data));
-    return add_product(t, n->input[X], false, false, l->rows, l->in, l->rank, 1, du, n->input[A]->value.data);
+    SOW_TRY(add_product(t, l, n->input[A], 1, sow_transpose(du), rows_of(l, n->input[X]->value)));
+    return add_product(t, l, n->input[X], 1, du, n->input[A]->value);
 }
 
 /* x for A's gradient; the factors for those of x and of each other. */
@@ -157,11 +159,10 @@ sow_var sow_inverse_row_norms(sow_tape *t, sow_var w, sow_var a, sow_var b, doub
     w = sow_detach(t, w), a = sow_detach(t, a), b = sow_detach(t, b);
     sow_node *n = SOW_NODE(t, &norms_op, low_rank, 3, w, a, b);
     if (!n) return NULL;
-    sow_tensor wv = w->value, av = a->value, bv = b->value;
+    sow_tensor wv = w->value, av = a->value;
     low_rank *l = n->attributes;
     *l = (low_rank){.in = wv.shape[1], .out = wv.shape[0], .rank = av.shape[0], .scale = scale};
     if (wv.rank != 2 || !is_matrix(a, wv.dtype, l->rank, l->in) || !is_matrix(b, wv.dtype, l->out, l->rank))
         return sow_tape_fail(t, sow_fail(SOW_E_SHAPE, "row norms: W, A and B do not fit each other"));
-    (void)bv;
     return sow_node_run(t, n, sow_describe(wv.dtype, 1, &l->out));
 }

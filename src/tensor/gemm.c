@@ -69,3 +69,27 @@ void sow_gemm_f64(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
                      .rows = m >= 128 ? cut(m, 64) : m, .alpha = alpha, .beta = beta, .a = a, .b = b, .c = c};
     sow_cells(sow_cells_for(m, p.rows), multiply_cell_f64, &p);
 }
+
+/* ---- any layouts ---- */
+
+bool sow_is_row_major(sow_tensor m) {
+    return (m.stride[1] == 1 || m.shape[1] == 1) && (m.shape[0] == 1 || m.stride[0] >= m.shape[1]);
+}
+
+/* Distance of the rows of an operand that lies by rows, or by columns where `turned`. */
+static int64_t leading(sow_tensor m, bool turned) {
+    if (turned) return m.shape[1] == 1 ? m.shape[0] : m.stride[1];
+    return m.shape[0] == 1 ? m.shape[1] : m.stride[0];
+}
+
+void sow_product(double alpha, sow_tensor a, sow_tensor b, double beta, sow_tensor c) {
+    if (!sow_is_row_major(c)) {
+        sow_product(alpha, sow_transpose(b), sow_transpose(a), beta, sow_transpose(c));
+        return;
+    }
+    int64_t m = c.shape[0], n = c.shape[1], k = a.shape[1];
+    bool ta = !sow_is_row_major(a), tb = !sow_is_row_major(b);
+    int64_t lda = leading(a, ta), ldb = leading(b, tb), ldc = leading(c, false);
+    if (c.dtype == SOW_F32) sow_gemm(ta, tb, m, n, k, (float)alpha, a.data, lda, b.data, ldb, (float)beta, c.data, ldc);
+    else sow_gemm_f64(ta, tb, m, n, k, alpha, a.data, lda, b.data, ldb, beta, c.data, ldc);
+}

@@ -4,27 +4,12 @@
 
 #include "nn/adapter/adapter.h"
 
-static void multiply(sow_dtype type, int64_t m, int64_t n, int64_t k, double alpha, const void *a, const void *b,
-                     double beta, void *c) {
-    if (type == SOW_F64) sow_gemm_f64(false, false, m, n, k, alpha, a, k, b, n, beta, c, n);
-    else sow_gemm(false, false, m, n, k, (float)alpha, a, k, b, n, (float)beta, c, n);
-}
-
-/* In the weight's own layout: W += f B A, or W^T += f A^T B^T. */
 sow_status adapter_add_product(const sow_site *site, sow_tensor b, sow_tensor a, double factor) {
     if (!site->weight) return sow_fail(SOW_E_UNSUPPORTED, "%s: its weights are kept quantised", site->module);
-    sow_tensor w = site->weight->value;
-    if (site->by_inputs) w = sow_transpose(w);
-    bool rows = w.stride[1] == 1, columns = w.stride[0] == 1;
-    int64_t out = w.shape[0], in = w.shape[1], rank = a.shape[0];
-    if (w.dtype != a.dtype || w.dtype != b.dtype || !(rows || columns))
+    sow_tensor w = site->by_inputs ? sow_transpose(site->weight->value) : site->weight->value;
+    if (w.dtype != a.dtype || w.dtype != b.dtype)
         return sow_fail(SOW_E_TYPE, "%s: weight and adapter have different types", site->module);
-    if (rows && (w.dtype == SOW_F32))
-        sow_gemm(false, false, out, in, rank, (float)factor, b.data, rank, a.data, in, 1, w.data, w.stride[0]);
-    else if (rows) sow_gemm_f64(false, false, out, in, rank, factor, b.data, rank, a.data, in, 1, w.data, w.stride[0]);
-    else if (w.dtype == SOW_F32)
-        sow_gemm(true, true, in, out, rank, (float)factor, a.data, in, b.data, rank, 1, w.data, w.stride[1]);
-    else sow_gemm_f64(true, true, in, out, rank, factor, a.data, in, b.data, rank, 1, w.data, w.stride[1]);
+    sow_product(factor, b, a, 1, w);
     return SOW_OK;
 }
 
@@ -33,7 +18,7 @@ static sow_status folded_b(sow_arena *arena, const sow_adapter_layer *l, sow_ten
     *out = l->b->value;
     if (!l->core) return SOW_OK;
     SOW_TRY(sow_tensor_new(arena, l->b->value.dtype, 2, l->b->value.shape, out));
-    multiply(out->dtype, l->out, l->rank, l->rank, 1, l->b->value.data, l->core->value.data, 0, out->data);
+    sow_product(1, l->b->value, l->core->value, 0, *out);
     return SOW_OK;
 }
 
