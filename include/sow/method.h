@@ -131,6 +131,8 @@ sow_status sow_seeds_parse(sow_arena *arena, const char *text, uint64_t **seeds,
 sow_status sow_check_output(const sow_call *call, const char *path);
 /* Adds a file to the result's "files". */
 sow_status sow_wrote(sow_call *call, const char *path);
+/* The same for FOLDER/NAME. */
+sow_status sow_wrote_in(sow_call *call, const char *folder, const char *name);
 
 /* ---- passports (src/formats/passport.c) ---- */
 

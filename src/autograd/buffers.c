@@ -99,11 +99,9 @@ static void *new_block(sow_buffers *pool, size_t size) {
     return (void *)data;
 }
 
-static void *taken(sow_buffers *pool, void *buffer) {
-    if (!buffer) return NULL;
-    pool->used += ((const block *)((uint8_t *)buffer - ALIGNMENT))->size;
+static void count_used(sow_buffers *pool, size_t size) {
+    pool->used += size;
     if (pool->used > pool->most) pool->most = pool->used;
-    return buffer;
 }
 
 void *sow_buffers_take(sow_buffers *pool, size_t bytes) {
@@ -118,10 +116,13 @@ void *sow_buffers_take(sow_buffers *pool, size_t bytes) {
         block *b = pool->lists[i].free;
         if (!b) continue;
         pool->lists[i].free = b->next_free;
-        return taken(pool, (uint8_t *)b + ALIGNMENT);
+        count_used(pool, b->size);
+        return (uint8_t *)b + ALIGNMENT;
     }
-    if (pool->used + size > pool->most) pool->most = pool->used + size;
-    return taken(pool, new_block(pool, size));
+    count_used(pool, size);
+    void *buffer = new_block(pool, size);
+    if (!buffer) pool->used -= size;
+    return buffer;
 }
 
 void sow_buffers_give(sow_buffers *pool, void *buffer) {

@@ -340,3 +340,8 @@ sow_status sow_wrote(sow_call *call, const char *path) {
     if (!name) name = json_string("(a name that is not UTF-8)");
     return json_array_append_new(files, name) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
+
+sow_status sow_wrote_in(sow_call *call, const char *folder, const char *name) {
+    const char *path = sow_path_join(call->arena, folder, name);
+    return path ? sow_wrote(call, path) : SOW_E_MEMORY;
+}

@@ -146,11 +146,7 @@ static sow_status write_folder(sow_call *call, const sow_adapter *a, const char 
     if (!card) return SOW_E_MEMORY;
     SOW_TRY(sow_make_folder(folder));
     SOW_TRY(sow_adapter_write(a, folder, passport, card));
-    for (int i = 0; i < 3; i++) {
-        char *path = sow_path_join(call->arena, folder, names[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(call, path));
-    }
+    for (int i = 0; i < 3; i++) SOW_TRY(sow_wrote_in(call, folder, names[i]));
     return SOW_OK;
 }
 

@@ -46,9 +46,7 @@ static sow_status list_plots(sow_call *call, const char *folder) {
     for (int64_t i = 0; i < count; i++) {
         size_t length = strlen(names[i]);
         if (length < 4 || strcmp(names[i] + length - 4, ".svg")) continue;
-        char *path = sow_path_join(call->arena, folder, names[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(call, path));
+        SOW_TRY(sow_wrote_in(call, folder, names[i]));
     }
     return SOW_OK;
 }

@@ -329,17 +329,12 @@ static const char *card_of(const job *j) {
         sow_text(call, "schedule"), (long long)t->seed, verdict);
 }
 
-static sow_status wrote_in(job *j, const char *name) {
-    char *path = sow_path_join(j->call->arena, j->folder, name);
-    return path ? sow_wrote(j->call, path) : SOW_E_MEMORY;
-}
-
 static sow_status write_adapter(job *j, const char *passport) {
     static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "README.md"};
     const char *card = card_of(j);
     if (!card) return SOW_E_MEMORY;
     SOW_TRY(sow_adapter_write(j->adapter, j->folder, passport, card));
-    for (int i = 0; i < 3; i++) SOW_TRY(wrote_in(j, names[i]));
+    for (int i = 0; i < 3; i++) SOW_TRY(sow_wrote_in(j->call, j->folder, names[i]));
     return SOW_OK;
 }
 
@@ -352,7 +347,7 @@ static sow_status write_model(job *j, const char *passport) {
     SOW_TRY(sow_write_file(path, card, strlen(card)));
     SOW_TRY(sow_tokenizer_export(source, j->folder));
     SOW_TRY(sow_lm_write(j->base.lm, j->folder, SOW_F32, passport));
-    for (int i = 0; i < 4; i++) SOW_TRY(wrote_in(j, names[i]));
+    for (int i = 0; i < 4; i++) SOW_TRY(sow_wrote_in(j->call, j->folder, names[i]));
     return SOW_OK;
 }
 

@@ -4,29 +4,37 @@
 #include "nn/adapter/adapter.h"
 #include "sow/linalg.h"
 
-/* |s B R A|_F^2 = s^2 tr((B^T B) (R A A^T R^T)), in f64 and r-space. */
+/* |B R A|_F^2 = tr((B^T B) (R A A^T R^T)), in f64 and r-space. */
+static sow_status square(sow_arena *arena, const sow_adapter_layer *l, double *out) {
+    int64_t r = l->rank;
+    sow_tensor b, a, core, bb, aa, half;
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){l->out, r}, &b));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){r, l->in}, &a));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){r, r}, &core));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){r, r}, &bb));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){r, r}, &aa));
+    SOW_TRY(sow_tensor_new(arena, SOW_F64, 2, (int64_t[]){r, r}, &half));
+    SOW_TRY(sow_copy(b, l->b->value));
+    SOW_TRY(sow_copy(a, l->a->value));
+    sow_product(1, sow_transpose(b), b, 0, bb);
+    sow_product(1, a, sow_transpose(a), 0, aa);
+    if (l->core) {
+        SOW_TRY(sow_copy(core, l->core->value));
+        sow_product(1, core, aa, 0, half);
+        sow_product(1, half, sow_transpose(core), 0, aa);
+    }
+    *out = 0;
+    for (int64_t i = 0; i < r * r; i++) *out += ((double *)bb.data)[i] * ((double *)aa.data)[i];
+    return SOW_OK;
+}
+
 double sow_adapter_norm(const sow_adapter_layer *l) {
     double sum = 0;
-    int64_t r = l->rank;
     sow_arena *arena;
-    double *b, *a, *bb, *aa, *c, *t;
     if (sow_arena_new(&arena) != SOW_OK) return NAN;
-    bool room = SOW_NEW_RAW(arena, b, l->out * r) == SOW_OK && SOW_NEW_RAW(arena, a, r * l->in) == SOW_OK &&
-                SOW_NEW_RAW(arena, bb, r * r) == SOW_OK && SOW_NEW_RAW(arena, aa, r * r) == SOW_OK &&
-                SOW_NEW_RAW(arena, c, r * r) == SOW_OK && SOW_NEW_RAW(arena, t, r * r) == SOW_OK &&
-                sow_copy(SOW_TENSOR(b, SOW_F64, l->out, r), l->b->value) == SOW_OK &&
-                sow_copy(SOW_TENSOR(a, SOW_F64, r, l->in), l->a->value) == SOW_OK;
-    if (room) {
-        sow_gemm_f64(true, false, r, r, l->out, 1, b, r, b, r, 0, bb, r);
-        sow_gemm_f64(false, true, r, r, l->in, 1, a, l->in, a, l->in, 0, aa, r);
-        if (l->core && (room = sow_copy(SOW_TENSOR(c, SOW_F64, r, r), l->core->value) == SOW_OK)) {
-            sow_gemm_f64(false, false, r, r, r, 1, c, r, aa, r, 0, t, r);
-            sow_gemm_f64(false, true, r, r, r, 1, t, r, c, r, 0, aa, r);
-        }
-        for (int64_t i = 0; i < r * r; i++) sum += bb[i] * aa[i];
-    }
+    sow_status status = square(arena, l, &sum);
     sow_arena_free(arena);
-    return room ? fabs(l->scale) * sqrt(fmax(sum, 0)) : NAN;
+    return status == SOW_OK ? fabs(l->scale) * sqrt(fmax(sum, 0)) : NAN;
 }
 
 /* The best approximation of rank `rank`; both factors get the roots of the singular values. */

@@ -202,6 +202,40 @@ static sow_status check_pair(const char *module, sow_tensor a, sow_tensor b) {
                     sow_shape_text(a, at), sow_shape_text(b, bt));
 }
 
+/* A layer of its factors; core.data NULL: none. Beside a core they are frozen. */
+static sow_status add_layer(reader *r, const char *module, sow_tensor a, sow_tensor b, sow_tensor core,
+                            sow_adapter_layer **out) {
+    sow_adapter_layer *l;
+    SOW_TRY(check_pair(module, a, b));
+    if (core.data && (core.rank != 2 || core.shape[0] != a.shape[0] || core.shape[1] != a.shape[0]))
+        return sow_fail(SOW_E_SHAPE, "%s: the core is not [%lld, %lld]", module, (long long)a.shape[0],
+                        (long long)a.shape[0]);
+    SOW_TRY(adapter_append(r->adapter, module, &l));
+    l->rank = a.shape[0], l->in = a.shape[1], l->out = b.shape[0];
+    SOW_TRY(settle_scale(r, l));
+    SOW_TRY(copy_tensor(r, l->module, "lora_A.weight", a, &l->a));
+    SOW_TRY(copy_tensor(r, l->module, "lora_B.weight", b, &l->b));
+    if (core.data) SOW_TRY(copy_tensor(r, l->module, "lora_R.weight", core, &l->core));
+    if (core.data) l->a->trainable = l->b->trainable = false;
+    *out = l;
+    return SOW_OK;
+}
+
+/* DoRA's lengths; data NULL: there are none. */
+static sow_status add_magnitude(reader *r, sow_adapter_layer *l, sow_tensor length) {
+    if (!length.data != !r->dora)
+        return sow_fail(SOW_E_FORMAT, "%s: \"use_dora\" is %s, but lora_magnitude_vector is %s", l->module,
+                        r->dora ? "true" : "false", length.data ? "there" : "missing");
+    if (!length.data) return SOW_OK;
+    if (length.rank < 1 || length.rank > 2 || sow_count(length) != l->out)
+        return sow_fail(SOW_E_SHAPE, "%s: lora_magnitude_vector has %lld values, expected %lld", l->module,
+                        (long long)sow_count(length), (long long)l->out);
+    length = SOW_TENSOR(length.data, length.dtype, l->out);
+    SOW_TRY(copy_tensor(r, l->module, "lora_magnitude_vector", length, &l->magnitude));
+    l->magnitude->role = SOW_ROLE_NORM;
+    return SOW_OK;
+}
+
 static sow_status read_layer(reader *r, const char *module, sow_tensor a) {
     static const char *const b_names[] = {".lora_B.weight", ".lora_B.default.weight", NULL},
                              *const core_names[] = {"_lora_latent_mapping.weight", ".lora_latent_mapping.weight",
@@ -212,32 +246,10 @@ static sow_status read_layer(reader *r, const char *module, sow_tensor a) {
     sow_adapter_layer *l;
     SOW_TRY(find_tensor(r, module, b_names, &b));
     if (!b.data) return sow_fail(SOW_E_FORMAT, "%s has lora_A, but no lora_B", module);
-    SOW_TRY(check_pair(module, a, b));
     SOW_TRY(find_tensor(r, module, core_names, &core));
     SOW_TRY(find_tensor(r, module, length_names, &length));
-    SOW_TRY(adapter_append(r->adapter, module, &l));
-    l->rank = a.shape[0], l->in = a.shape[1], l->out = b.shape[0];
-    SOW_TRY(settle_scale(r, l));
-    SOW_TRY(copy_tensor(r, l->module, "lora_A.weight", a, &l->a));
-    SOW_TRY(copy_tensor(r, l->module, "lora_B.weight", b, &l->b));
-    if (core.data) {
-        if (core.rank != 2 || core.shape[0] != l->rank || core.shape[1] != l->rank)
-            return sow_fail(SOW_E_SHAPE, "%s: the core is not [%lld, %lld]", module, (long long)l->rank,
-                            (long long)l->rank);
-        SOW_TRY(copy_tensor(r, l->module, "lora_R.weight", core, &l->core));
-        l->a->trainable = l->b->trainable = false;
-    }
-    if (!length.data != !r->dora)
-        return sow_fail(SOW_E_FORMAT, "%s: \"use_dora\" is %s, but lora_magnitude_vector is %s", module,
-                        r->dora ? "true" : "false", length.data ? "there" : "missing");
-    if (!length.data) return SOW_OK;
-    if (length.rank < 1 || length.rank > 2 || sow_count(length) != l->out)
-        return sow_fail(SOW_E_SHAPE, "%s: lora_magnitude_vector has %lld values, expected %lld", module,
-                        (long long)sow_count(length), (long long)l->out);
-    length = SOW_TENSOR(length.data, length.dtype, l->out);
-    SOW_TRY(copy_tensor(r, l->module, "lora_magnitude_vector", length, &l->magnitude));
-    l->magnitude->role = SOW_ROLE_NORM;
-    return SOW_OK;
+    SOW_TRY(add_layer(r, module, a, b, core, &l));
+    return add_magnitude(r, l, length);
 }
 
 /* A module trained whole: its name must be in modules_to_save. */
@@ -304,17 +316,8 @@ static sow_status read_core(reader *r, const char *name, sow_tensor a) {
     if (!b_name || !core_name) return SOW_E_MEMORY;
     SOW_TRY(sow_safetensors_find(r->file, b_name, &b));
     SOW_TRY(sow_safetensors_find(r->file, core_name, &core));
-    SOW_TRY(check_pair(module, a, b));
-    if (core.rank != 2 || core.shape[0] != a.shape[0] || core.shape[1] != a.shape[0])
-        return sow_fail(SOW_E_SHAPE, "%s.R is not [%lld, %lld]", module, (long long)a.shape[0], (long long)a.shape[0]);
-    SOW_TRY(adapter_append(r->adapter, module, &l));
-    l->rank = a.shape[0], l->in = a.shape[1], l->out = b.shape[0];
-    SOW_TRY(settle_scale(r, l));
-    SOW_TRY(copy_tensor(r, l->module, "lora_A.weight", a, &l->a));
-    SOW_TRY(copy_tensor(r, l->module, "lora_B.weight", b, &l->b));
-    SOW_TRY(copy_tensor(r, l->module, "lora_R.weight", core, &l->core));
-    l->a->trainable = l->b->trainable = false;
-    return SOW_OK;
+    if (!core.data) return sow_fail(SOW_E_MEMORY, "%s: out of memory", core_name);
+    return add_layer(r, module, a, b, core, &l);
 }
 
 static sow_status read_cores(reader *r) {

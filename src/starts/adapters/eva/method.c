@@ -165,11 +165,7 @@ static sow_status write_folder(job *j) {
     SOW_TRY(sow_make_folder(folder));
     SOW_TRY(eva_write_report(call, &j->config, &j->report, folder));
     SOW_TRY(sow_adapter_write(j->adapter, folder, passport, card));
-    for (int i = 0; i < 3; i++) {
-        char *path = sow_path_join(call->arena, folder, files[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(call, path));
-    }
+    for (int i = 0; i < 3; i++) SOW_TRY(sow_wrote_in(call, folder, files[i]));
     char *next = sow_text(call, "arch")
                      ? sow_arena_format(call->arena, "sow adapter inspect %s", folder)
                      : sow_arena_format(call->arena,

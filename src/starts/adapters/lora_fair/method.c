@@ -151,11 +151,7 @@ sow_status fair_write_adapter(sow_call *call, const sow_adapter *adapter, const 
         how);
     if (!card) return SOW_E_MEMORY;
     SOW_TRY(sow_adapter_write(adapter, folder, passport, card));
-    for (int i = 0; i < 3; i++) {
-        const char *path = sow_path_join(call->arena, folder, names[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(call, path));
-    }
+    for (int i = 0; i < 3; i++) SOW_TRY(sow_wrote_in(call, folder, names[i]));
     return SOW_OK;
 }
 

@@ -205,11 +205,7 @@ static sow_status write_folder(job *j) {
     SOW_TRY(lora_sb_report(call, &j->made));
     SOW_TRY(lora_sb_plots(call, &j->made));
     SOW_TRY(sow_adapter_write(j->adapter, folder, passport, card));
-    for (int i = 0; i < 4; i++) {
-        char *path = sow_path_join(call->arena, folder, files[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(call, path));
-    }
+    for (int i = 0; i < 4; i++) SOW_TRY(sow_wrote_in(call, folder, files[i]));
     const char *what = sow_text(call, "model") ? "model" : "arch";
     char rate[SOW_REAL_TEXT];
     char *next = sow_arena_format(
