@@ -40,6 +40,14 @@ class Geometry(ctypes.Structure):
     _fields_ = [("channels", I64), ("height", I64), ("width", I64), ("classes", I64)]
 
 
+class Tokens(ctypes.Structure):
+    _fields_ = [("ids", P), ("start", P), ("sequences", I64)]
+
+
+class Sites(ctypes.Structure):
+    _fields_ = [("at", P), ("count", I64)]
+
+
 FORWARD = ctypes.CFUNCTYPE(P, P, P, P, P)
 
 
@@ -91,6 +99,13 @@ declare("sow_softmax_cross_entropy", P, P, P, Tensor)
 def check(status):
     if status != 0:
         raise RuntimeError(sow.sow_message().decode())
+
+
+def made(function, *arguments):
+    """What a function of Sow's writes to its last argument."""
+    out = P()
+    check(function(*arguments, ctypes.byref(out)))
+    return out
 
 
 def describe(array):

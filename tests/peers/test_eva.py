@@ -11,17 +11,11 @@ from peft.tuners.lora.eva import get_eva_state_dict
 from safetensors.numpy import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine import declare, sow
+import tap
+from tap import expect
+from engine import Sites, Tokens, check, declare, made, sow
 
 P, I64, REAL, FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_bool
-
-
-class Tokens(ctypes.Structure):
-    _fields_ = [("ids", P), ("start", P), ("sequences", I64)]
-
-
-class Sites(ctypes.Structure):
-    _fields_ = [("at", P), ("count", I64)]
 
 
 class Config(ctypes.Structure):
@@ -47,26 +41,6 @@ for name, arguments in (("sow_arena_new", [P]), ("sow_lm_open", [ctypes.c_char_p
     declare(name, ctypes.c_int, *arguments)
 declare("sow_eva_defaults", Config)
 declare("sow_lm_states", P, P, P, P)
-
-passed = failed = 0
-
-
-def check(what, holds, note=""):
-    global passed, failed
-    print(("ok    " if holds else "FAIL  ") + what + (f" ({note})" if note else ""))
-    passed, failed = passed + holds, failed + (not holds)
-
-
-def done(status):
-    if status:
-        raise RuntimeError(sow.sow_message().decode())
-
-
-def made(function, *arguments):
-    out = P()
-    done(function(*arguments, ctypes.byref(out)))
-    return out
-
 
 torch.set_num_threads(1)  # small matrices
 
@@ -96,7 +70,7 @@ def make_batches():
 def sow_start(folder, batches, out, solver):
     arena, lm = made(sow.sow_arena_new), made(sow.sow_lm_open, str(folder).encode())
     sites, report = Sites(), Report()
-    done(sow.sow_lm_sites(arena, lm, ctypes.byref(sites)))
+    check(sow.sow_lm_sites(arena, lm, ctypes.byref(sites)))
     starts = np.arange(0, SEQUENCES * LENGTH + 1, LENGTH, dtype=np.int64)
 
     @FORWARD
@@ -109,10 +83,10 @@ def sow_start(folder, batches, out, solver):
     config = sow.sow_eva_defaults()
     config.rank, config.rho, config.tau, config.solver, config.max_batches = RANK, RHO, TAU, solver, 400
     adapter = P()
-    done(sow.sow_eva(ctypes.byref(config), ctypes.byref(sites), ctypes.byref(Source(forward, 0 if solver == 0 else BATCHES, None)),
+    check(sow.sow_eva(ctypes.byref(config), ctypes.byref(sites), ctypes.byref(Source(forward, 0 if solver == 0 else BATCHES, None)),
                      arena, ctypes.byref(adapter), ctypes.byref(report)))
     out.mkdir()
-    done(sow.sow_adapter_write(adapter, str(out).encode(), None, b"How it was made.\n"))
+    check(sow.sow_adapter_write(adapter, str(out).encode(), None, b"How it was made.\n"))
     return report
 
 
@@ -160,12 +134,12 @@ with tempfile.TemporaryDirectory() as folder:
     report = sow_start(folder / "base", batches, folder / "adapter", 0)
     mine = rows_of(folder / "adapter")
     budget = RANK * len(theirs)
-    check("all layers have been looked at, each input once", report.count == len(theirs) == 7 * LAYERS and report.hooks == 4 * LAYERS,
+    expect("all layers have been looked at, each input once", report.count == len(theirs) == 7 * LAYERS and report.hooks == 4 * LAYERS,
           f"{report.count} layers, {report.hooks} inputs, {report.batches} batches")
-    check("it settled", report.converged)
-    check("the budget is spent", sum(len(v) for v in mine.values()) == budget)
+    expect("it settled", report.converged)
+    expect("the budget is spent", sum(len(v) for v in mine.values()) == budget)
     moved = sum(abs(len(mine.get(k, ())) - len(v)) for k, v in theirs.items())
-    check("ranks are PEFT's: total difference at most 2 % of the budget", moved <= .02 * budget, f"{moved} of {budget}")
+    expect("ranks are PEFT's: total difference at most 2 % of the budget", moved <= .02 * budget, f"{moved} of {budget}")
     worst, truth = 1.0, inputs_of(model, batches)
     for name, rows in theirs.items():
         spread = truth[name][0]
@@ -174,20 +148,20 @@ with tempfile.TemporaryDirectory() as folder:
             continue
         cosines = np.linalg.svd(mine[name][:count] @ rows[:count].T, compute_uv=False)
         worst = min(worst, cosines.min())
-    check("directions are PEFT's: principal cosines of all layers, up to the last gap of 5 %", worst >= .99, f"least {worst:.5f}")
+    expect("directions are PEFT's: principal cosines of all layers, up to the last gap of 5 %", worst >= .99, f"least {worst:.5f}")
 
     config = json.loads((folder / "adapter/adapter_config.json").read_text())
     tuned = PeftModel.from_pretrained(make_model(), folder / "adapter")
     state = {k: v for k, v in tuned.state_dict().items() if "lora_A" in k}
     loaded = {k.removeprefix("base_model.model.").removesuffix(".lora_A.default.weight"): v.numpy() for k, v in state.items()}
-    check("PEFT loads the folder: every layer, its rank and its values",
+    expect("PEFT loads the folder: every layer, its rank and its values",
           loaded.keys() == mine.keys() and all(np.array_equal(loaded[k], mine[k]) for k in mine))
     scales = {m.scaling["default"] for m in tuned.modules() if isinstance(getattr(m, "scaling", None), dict)}
-    check("all layers have the scale alpha / r", all(abs(s - 1 / RANK) < 1e-9 for s in scales), str(scales))
+    expect("all layers have the scale alpha / r", all(abs(s - 1 / RANK) < 1e-9 for s in scales), str(scales))
     ids = torch.tensor(batches[0].astype(np.int64))
     with torch.no_grad():
-        check("and the model is unchanged", torch.equal(tuned.eval()(ids).logits, model(ids).logits))
-    check("the folder lists exactly the layers that have an entry", set(config["target_modules"]) == set(mine))
+        expect("and the model is unchanged", torch.equal(tuned.eval()(ids).logits, model(ids).logits))
+    expect("the folder lists exactly the layers that have an entry", set(config["target_modules"]) == set(mine))
 
     # Second moments of all batches: the decomposition of all rows, whatever their order.
     report = sow_start(folder / "base", batches, folder / "exact", 1)
@@ -197,7 +171,6 @@ with tempfile.TemporaryDirectory() as folder:
         count = gap_index(spread[:len(rows) + 1])
         if count:
             worst = min(worst, np.linalg.svd(rows[:count] @ vectors[:count].T, compute_uv=False).min())
-    check("second moments give the principal directions of their rows", worst >= .99, f"{report.batches} batches, least {worst:.5f}")
+    expect("second moments give the principal directions of their rows", worst >= .99, f"{report.batches} batches, least {worst:.5f}")
 
-print(f"{passed} passed, {failed} failed")
-raise SystemExit(failed > 0)
+tap.finish()

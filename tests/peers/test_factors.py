@@ -1,11 +1,12 @@
 """subgm and matrix-gd take the same steps as the published iterations written in NumPy; their files are read by safetensors."""
 import os
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
 from safetensors.numpy import load_file
+
+import tap
 
 SOW = os.environ.get("SOW", "build/sow")
 
@@ -51,12 +52,4 @@ def matrix_gd_takes_the_steps_of_the_paper():
 
 TESTS = [subgm_takes_the_steps_of_the_paper, matrix_gd_takes_the_steps_of_the_paper]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

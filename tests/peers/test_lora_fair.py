@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -10,6 +9,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.numpy import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
+
+import tap
 
 SOW = os.environ.get("SOW", "build/sow")
 WEIGHTS, RANK, ALPHA = [0.2, 0.5, 0.3], 4, 8
@@ -126,12 +127,4 @@ TESTS = [stacks_are_pefts_cat, singular_values_are_pefts_svd, corrections_are_th
          corrected_adapters_load_and_come_nearer_to_the_ideal]
 
 model = clients()
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

@@ -11,16 +11,12 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import LlamaForCausalLM
 
+import tap
+from tap import expect
+
 SOW, ROOT = os.environ["SOW"], os.environ["SOW_ROOT"]
 ETA, RANK = 0.01, 4
-passed = failed = 0
 torch.set_num_threads(1)
-
-
-def check(what, holds, note=""):
-    global passed, failed
-    print(("ok    " if holds else "FAIL  ") + what + (f" ({note})" if note else ""))
-    passed, failed = passed + bool(holds), failed + (not holds)
 
 
 def run(*words):
@@ -55,16 +51,16 @@ def start(out, *options):
 
 # ---- the first step ----
 result, layers = start("sgd", "--rank", "99", "--first-step", "sgd")
-check("all linear layers have a core", len(load_file("sgd/lora_sb.safetensors")) == 3 * len(gradient), f"{len(gradient)} layers")
-check("loss of the base", abs(result["loss_of_base"] - float(total.detach()) / counted) < 1e-5, f"{result['loss_of_base']:.6f}")
+expect("all linear layers have a core", len(load_file("sgd/lora_sb.safetensors")) == 3 * len(gradient), f"{len(gradient)} layers")
+expect("loss of the base", abs(result["loss_of_base"] - float(total.detach()) / counted) < 1e-5, f"{result['loss_of_base']:.6f}")
 worst = max(np.abs(B @ R @ A + ETA * gradient[m]).max() / (ETA * np.abs(gradient[m]).max()) for m, (B, R, A) in layers.items())
-check("SGD: at full rank B R A is -eta times PyTorch's gradient", worst < 2e-5, f"largest gap {worst:.1e} of the largest")
+expect("SGD: at full rank B R A is -eta times PyTorch's gradient", worst < 2e-5, f"largest gap {worst:.1e} of the largest")
 
 _, layers = start("adam", "--rank", "99")
 # Signs may differ only where the gradient is nothing but rounding.
 unlike = [m for m, (B, R, A) in layers.items()
           if np.any((np.abs(B @ R @ A + ETA * np.sign(gradient[m])) > 1e-5) & (np.abs(gradient[m]) > 1e-6 * np.abs(gradient[m]).max()))]
-check("Adam: at full rank it is -eta times the signs", not unlike, ", ".join(unlike))
+expect("Adam: at full rank it is -eta times the signs", not unlike, ", ".join(unlike))
 
 # ---- subspaces ----
 _, some = start("some", "--rank", str(RANK))
@@ -77,10 +73,10 @@ for m, (B, R, A) in some.items():
         continue  # the last direction is not determined
     for ours, theirs in ((B, u[:, :RANK].numpy()), (A.T, vt[:RANK].numpy().T)):
         cosine = min(cosine, np.linalg.svd(ours.T @ theirs, compute_uv=False).min())
-check("cores hold PyTorch's leading singular values", values < 1e-5, f"largest gap {values:.1e} of the first")
-check("bases span its leading singular vectors", cosine > 1 - 1e-5, f"least principal cosine 1 - {1 - cosine:.1e}")
+expect("cores hold PyTorch's leading singular values", values < 1e-5, f"largest gap {values:.1e} of the first")
+expect("bases span its leading singular vectors", cosine > 1 - 1e-5, f"least principal cosine 1 - {1 - cosine:.1e}")
 skew = max(max(np.abs(B.T @ B - np.eye(RANK)).max(), np.abs(A @ A.T - np.eye(RANK)).max()) for B, _, A in some.values())
-check("bases are orthonormal", skew < 1e-6, f"{skew:.1e}")
+expect("bases are orthonormal", skew < 1e-6, f"{skew:.1e}")
 
 # ---- PEFT ----
 ids = torch.tensor([list(b"12+7=19")])
@@ -92,16 +88,15 @@ with torch.no_grad():
         merged.get_submodule(m).weight += torch.from_numpy(B @ R @ A)
     loaded, direct = tuned(ids).logits, merged(ids).logits
 gap = float((loaded - direct).abs().max())
-check("PEFT loads the folder: logits of W0 + B R A", gap < 1e-5, f"{gap:.1e}, which move by {float((direct - base).abs().max()):.2g}")
+expect("PEFT loads the folder: logits of W0 + B R A", gap < 1e-5, f"{gap:.1e}, which move by {float((direct - base).abs().max()):.2g}")
 top = json.loads(run("lm", "score", "--model", "tiny", "--adapter", "some", "--prompt", "12+7=19", "--top", "10", "--json"))["top"]
 gap = max(abs(float(loaded[0, -1, token]) - logit) for token, logit in top)
-check("and those of sow", gap < 1e-5, f"{gap:.1e}")
+expect("and those of sow", gap < 1e-5, f"{gap:.1e}")
 whole = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained("tiny", dtype=torch.float32), "adam")
 gap = max(np.abs(whole.base_model.model.get_submodule(m).get_delta_weight("default").detach().numpy() - B @ R @ A).max()
           for m, (B, R, A) in layers.items())
-check("ranks that layers are too small for are cut, the scale is 1 all the same", gap < 1e-7, f"{gap:.1e}")
+expect("ranks that layers are too small for are cut, the scale is 1 all the same", gap < 1e-7, f"{gap:.1e}")
 parameters = sum(p.numel() for name, p in tuned.named_parameters() if "lora_" in name)
-check("it has LoRA's parameters of that rank", parameters == sum(RANK * (g.shape[0] + g.shape[1]) for g in gradient.values()))
+expect("it has LoRA's parameters of that rank", parameters == sum(RANK * (g.shape[0] + g.shape[1]) for g in gradient.values()))
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+tap.finish()

@@ -2,9 +2,10 @@
 import ctypes
 import os
 import pathlib
-import sys
 
 import numpy as np
+
+import tap
 
 library_path = os.environ.get("SOW_LIBRARY") or pathlib.Path(os.environ.get("SOW", "build/sow")).parent / "libsow.so"
 sow = ctypes.CDLL(str(library_path))
@@ -91,12 +92,4 @@ def pickled_objects_are_refused():
 
 TESTS = [npy_of_every_type_order_and_version_survives, npz_stored_and_compressed_survives, pickled_objects_are_refused]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

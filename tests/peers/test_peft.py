@@ -9,17 +9,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM)
 
-from engine import Tensor, declare, sow
+import tap
+from tap import expect
+from engine import Sites, Tokens, check, declare, made, sow
 
 P, I64 = ctypes.c_void_p, ctypes.c_int64
-
-
-class Tokens(ctypes.Structure):
-    _fields_ = [("ids", P), ("start", P), ("sequences", I64)]
-
-
-class Sites(ctypes.Structure):
-    _fields_ = [("at", P), ("count", I64)]
 
 
 for name, arguments in (("sow_arena_new", [P]), ("sow_lm_open", [ctypes.c_char_p, P]), ("sow_lm_sites", [P, P, P]),
@@ -34,26 +28,6 @@ for name in ("sow_lm_states", "sow_lm_logits"):
 for name in ("sow_lm_free", "sow_adapter_free", "sow_arena_free"):
     declare(name, None, P)
 
-passed = failed = 0
-
-
-def check(what, holds, note=""):
-    global passed, failed
-    print(("ok    " if holds else "FAIL  ") + what + (f" ({note})" if note else ""))
-    passed, failed = passed + holds, failed + (not holds)
-
-
-def done(status):
-    if status:
-        raise RuntimeError(sow.sow_message().decode())
-
-
-def made(function, *arguments):
-    out = P()
-    done(function(*arguments, ctypes.byref(out)))
-    return out
-
-
 IDS = np.array([3, 17, 5, 42, 11, 8, 29], dtype=np.int32)
 START = np.array([0, len(IDS)], dtype=np.int64)
 
@@ -64,24 +38,24 @@ class Model:
     def __init__(self, folder):
         self.arena, self.lm = made(sow.sow_arena_new), made(sow.sow_lm_open, str(folder).encode())
         self.sites = Sites()
-        done(sow.sow_lm_sites(self.arena, self.lm, ctypes.byref(self.sites)))
+        check(sow.sow_lm_sites(self.arena, self.lm, ctypes.byref(self.sites)))
 
     def outputs(self, adapter=None, head=True):
         tape = made(sow.sow_tape_new)
         if adapter:
-            done(sow.sow_adapter_attach(adapter, tape))
+            check(sow.sow_adapter_attach(adapter, tape))
         tokens = Tokens(IDS.ctypes.data, START.ctypes.data, 1)
         states = sow.sow_lm_states(tape, self.lm, ctypes.byref(tokens))
         if head:
             states = sow.sow_lm_logits(tape, self.lm, states)
-        done(sow.sow_tape_status(tape))
+        check(sow.sow_tape_status(tape))
         values = sow.sow_value(states).view().copy()
         sow.sow_tape_free(tape)
         return values
 
     def adapter(self, folder):
         adapter = made(sow.sow_adapter_read, str(folder).encode(), False)
-        done(sow.sow_adapter_bind(adapter, ctypes.byref(self.sites)))
+        check(sow.sow_adapter_bind(adapter, ctypes.byref(self.sites)))
         return adapter
 
 
@@ -142,26 +116,26 @@ with tempfile.TemporaryDirectory() as temporary:
         plain = model.outputs(head=head)
         adapter = model.adapter(folder)
         found = model.outputs(adapter, head)
-        check(f"{family}, {what}: read", gap(found, expected) < 1e-5 and gap(plain, expected) > 1e-3,
+        expect(f"{family}, {what}: read", gap(found, expected) < 1e-5 and gap(plain, expected) > 1e-3,
               f"{gap(found, expected):.1e}, the base is off by {gap(plain, expected):.1e}")
         back.mkdir()
-        done(sow.sow_adapter_write(adapter, str(back).encode(), None, b"Read and written again.\n"))
+        check(sow.sow_adapter_write(adapter, str(back).encode(), None, b"Read and written again.\n"))
         base = type(bases[family]()).from_pretrained(top / family)
         again = PeftModel.from_pretrained(base, back)
-        check(f"{family}, {what}: written", gap(outputs_of(again), expected) < 1e-5, f"{gap(outputs_of(again), expected):.1e}")
-        done(sow.sow_adapter_merge(adapter))
-        check(f"{family}, {what}: merged", gap(model.outputs(head=head), expected) < 1e-5)
+        expect(f"{family}, {what}: written", gap(outputs_of(again), expected) < 1e-5, f"{gap(outputs_of(again), expected):.1e}")
+        check(sow.sow_adapter_merge(adapter))
+        expect(f"{family}, {what}: merged", gap(model.outputs(head=head), expected) < 1e-5)
         sow.sow_adapter_free(adapter)
 
     # PiSSA and OLoRA: the same A^T B^T as PEFT (factors have free signs), and a folder of twice the rank on the original base
     for start, name in ((4, "pissa"), (5, "olora")):
         model, chosen, folder = Model(top / "llama"), Sites(), top / name
-        done(sow.sow_choose_sites(model.arena, ctypes.byref(model.sites), b"q_proj,down_proj", ctypes.byref(chosen)))
+        check(sow.sow_choose_sites(model.arena, ctypes.byref(model.sites), b"q_proj,down_proj", ctypes.byref(chosen)))
         before = model.outputs()
         adapter = made(sow.sow_adapter_make, start, ctypes.byref(chosen), 4, 6.0, 1)
-        check(f"{name}: the start keeps the function", gap(model.outputs(adapter), before) < 1e-5)
+        expect(f"{name}: the start keeps the function", gap(model.outputs(adapter), before) < 1e-5)
         folder.mkdir()
-        done(sow.sow_adapter_write(adapter, str(folder).encode(), None, None))
+        check(sow.sow_adapter_write(adapter, str(folder).encode(), None, None))
         ours = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(top / "llama"), folder).state_dict()
         theirs = get_peft_model(LlamaForCausalLM.from_pretrained(top / "llama"),
                                 LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "down_proj"], init_lora_weights=name)).state_dict()
@@ -171,7 +145,6 @@ with tempfile.TemporaryDirectory() as temporary:
                 continue
             a, b = ours[key][:4], ours[key.replace("lora_A", "lora_B")][:, :4]
             worst = max(worst, float((b @ a - theirs[key.replace("lora_A", "lora_B")] @ theirs[key]).abs().max()))
-        check(f"{name}: B A as PEFT starts it", worst < 1e-5, f"{worst:.1e}")
+        expect(f"{name}: B A as PEFT starts it", worst < 1e-5, f"{worst:.1e}")
 
-print(f"{passed} passed, {failed} failed")
-raise SystemExit(failed > 0)
+tap.finish()

@@ -7,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, s
 from sklearn.mixture import GaussianMixture
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tap
 from engine import Tensor, check, describe, sow
 
 P, I64, INT, REAL, FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_double, ctypes.c_bool
@@ -177,12 +178,4 @@ def files_of_the_command_serve_scikit_learn():
 TESTS = [kmeans_from_the_same_centroids_ends_in_the_same_place, mixtures_from_the_same_partition_end_in_the_same_place,
          densities_responsibilities_and_bic_are_the_same, scores_are_the_same, files_of_the_command_serve_scikit_learn]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

@@ -2,11 +2,12 @@
 import ctypes
 import os
 import pathlib
-import sys
 
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+import tap
 
 library_path = os.environ.get("SOW_LIBRARY") or pathlib.Path(os.environ.get("SOW", "build/sow")).parent / "libsow.so"
 sow = ctypes.CDLL(str(library_path))
@@ -72,12 +73,4 @@ def a_damaged_file_is_noticed_by_the_reader():
 
 TESTS = [every_scalar_is_read_back, large_steps_survive, equal_curves_give_equal_files, a_damaged_file_is_noticed_by_the_reader]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

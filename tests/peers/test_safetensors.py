@@ -3,11 +3,12 @@ import ctypes
 import json
 import os
 import pathlib
-import sys
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+import tap
 
 library_path = os.environ.get("SOW_LIBRARY") or pathlib.Path(os.environ.get("SOW", "build/sow")).parent / "libsow.so"
 sow = ctypes.CDLL(str(library_path))
@@ -90,12 +91,4 @@ def a_module_takes_the_file_back():
 
 TESTS = [every_dtype_survives_the_round_trip, tensors_of_mixed_dtypes_can_be_opened_one_by_one, shards_are_one_state, a_module_takes_the_file_back]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}: {error!r}")
-sys.exit(failures > 0)
+tap.run(TESTS)

@@ -3,7 +3,6 @@ transformer (which so is compared too) on full batches."""
 import json
 import os
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -11,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
+
+import tap
 
 SOW = os.environ.get("SOW", "build/sow")
 STEPS = 6
@@ -174,13 +175,4 @@ def clipping_is_that_of_torch():
 TESTS = [scales_are_those_of_the_formula, the_optimiser_takes_the_authors_steps, normed_by_the_largest, without_momentum,
          averaged_momentum_is_damped_sgd, dampening_is_that_of_torch, clipping_is_that_of_torch]
 
-failures = 0
-for number, test in enumerate(TESTS, 1):
-    try:
-        test()
-        print(f"ok {number} - {test.__name__}")
-    except Exception as error:
-        failures += 1
-        print(f"not ok {number} - {test.__name__}\n#   {type(error).__name__}: {error}")
-print(f"1..{len(TESTS)}")
-sys.exit(failures > 0)
+tap.run(TESTS)

@@ -1,6 +1,6 @@
 /* Tokenizers from files that are wrong: refused in one line that names the part, and little memory is taken for what a file
  * claims; texts and ids that do not fit are told. */
-#include "check.h"
+#include "gguf_draft.h"
 
 #include <jansson.h>
 
@@ -85,36 +85,16 @@ static void files_that_are_too_large_or_deep_are_refused(void **state) {
 
 /* ---- GGUF ---- */
 
-typedef struct draft {
-    uint8_t bytes[4096];
-    size_t size;
-} draft;
-
-static void put(draft *d, const void *data, size_t size) {
-    assert_true(d->size + size <= sizeof d->bytes);
-    memcpy(d->bytes + d->size, data, size);
-    d->size += size;
-}
-
-static void put_number(draft *d, uint64_t n, size_t size) {
-    put(d, &n, size);
-}
-
-static void put_text(draft *d, const char *text) {
-    put_number(d, strlen(text), 8);
-    put(d, text, strlen(text));
-}
-
 static void put_key(draft *d, const char *name, uint32_t type) {
     char key[64];
     snprintf(key, sizeof key, "tokenizer.ggml.%s", name);
     put_text(d, key);
-    put_number(d, type, 4);
+    put_u32(d, type);
 }
 
 static void put_texts(draft *d, const char *name, const char *const *texts, uint64_t count) {
     put_key(d, name, 9);
-    put_number(d, 8, 4), put_number(d, count, 8);
+    put_u32(d, 8), put_u64(d, count);
     for (uint64_t i = 0; i < count; i++) put_text(d, texts[i]);
 }
 
@@ -131,17 +111,17 @@ static void write_lie(const lie *l, const char *path) {
     static const char *const tokens[] = {"a", "b", "ab"};
     draft d = {.size = 0};
     bool scored = l->scores > 0;
-    put(&d, "GGUF", 4), put_number(&d, 3, 4), put_number(&d, 0, 8);
-    put_number(&d, (uint64_t)(6 + scored - l->no_tokens), 8);
+    put(&d, "GGUF", 4), put_u32(&d, 3), put_u64(&d, 0);
+    put_u64(&d, (uint64_t)(6 + scored - l->no_tokens));
     put_key(&d, "model", 8), put_text(&d, l->model);
     put_key(&d, "pre", 8), put_text(&d, l->pre);
     if (!l->no_tokens) put_texts(&d, "tokens", tokens, 3);
     put_texts(&d, "merges", &l->merge, 1);
-    put_key(&d, "token_type", 9), put_number(&d, 5, 4), put_number(&d, l->types, 8);
-    for (uint64_t i = 0; i < l->types; i++) put_number(&d, 1, 4);
-    put_key(&d, "bos_token_id", 4), put_number(&d, l->begin, 4);
+    put_key(&d, "token_type", 9), put_u32(&d, 5), put_u64(&d, l->types);
+    for (uint64_t i = 0; i < l->types; i++) put_u32(&d, 1);
+    put_key(&d, "bos_token_id", 4), put_u32(&d, l->begin);
     if (scored) {
-        put_key(&d, "scores", 9), put_number(&d, 6, 4), put_number(&d, l->scores, 8);
+        put_key(&d, "scores", 9), put_u32(&d, 6), put_u64(&d, l->scores);
         for (uint64_t i = 0; i < l->scores; i++) put(&d, &l->score, 4);
     }
     while (d.size % 32) put(&d, "", 1);

@@ -1,6 +1,6 @@
 /* Models that lie: configurations, GGUF keys, weights and tokens that do not fit are refused in one line, and nothing large is
  * allocated for what a header claims. */
-#include "check.h"
+#include "gguf_draft.h"
 
 #include <jansson.h>
 #include <sys/resource.h>
@@ -135,36 +135,6 @@ static void claims_of_a_folder_allocate_nothing(void **state) {
         open_in_little_memory(folder_that_claims("wide", 512, 1 << 24, 1 << 24), SOW_E_NOT_FOUND, "model."), 0);
 }
 
-typedef struct draft {
-    uint8_t bytes[4096];
-    size_t size;
-} draft;
-
-static void put(draft *d, const void *data, size_t size) {
-    assert_true(d->size + size <= sizeof d->bytes);
-    memcpy(d->bytes + d->size, data, size);
-    d->size += size;
-}
-
-static void put_u32(draft *d, uint32_t n) {
-    put(d, &n, 4);
-}
-
-static void put_u64(draft *d, uint64_t n) {
-    put(d, &n, 8);
-}
-
-static void put_text(draft *d, const char *text) {
-    put_u64(d, strlen(text));
-    put(d, text, strlen(text));
-}
-
-static void put_size(draft *d, const char *key, uint32_t value) {
-    put_text(d, key);
-    put_u32(d, 4);
-    put_u32(d, value);
-}
-
 /* A llama of GGUF keys with one small matrix. */
 static const char *gguf_that_claims(uint32_t layers, uint32_t width, uint32_t heads, uint64_t columns) {
     draft d = {.size = 0};
@@ -172,11 +142,11 @@ static const char *gguf_that_claims(uint32_t layers, uint32_t width, uint32_t he
     float epsilon = 1e-5f;
     put(&d, "GGUF", 4), put_u32(&d, 3), put_u64(&d, 1), put_u64(&d, 7);
     put_text(&d, "general.architecture"), put_u32(&d, 8), put_text(&d, "llama");
-    put_size(&d, "llama.block_count", layers);
-    put_size(&d, "llama.embedding_length", width);
-    put_size(&d, "llama.feed_forward_length", width);
-    put_size(&d, "llama.attention.head_count", heads);
-    put_size(&d, "llama.context_length", 128);
+    put_key_u32(&d, "llama.block_count", layers);
+    put_key_u32(&d, "llama.embedding_length", width);
+    put_key_u32(&d, "llama.feed_forward_length", width);
+    put_key_u32(&d, "llama.attention.head_count", heads);
+    put_key_u32(&d, "llama.context_length", 128);
     put_text(&d, "llama.attention.layer_norm_rms_epsilon"), put_u32(&d, 6), put(&d, &epsilon, 4);
     put_text(&d, "token_embd.weight"), put_u32(&d, 2), put_u64(&d, columns), put_u64(&d, 4), put_u32(&d, 0),
         put_u64(&d, 0);
