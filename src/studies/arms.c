@@ -32,7 +32,8 @@ static sow_status plan_cell(trial *t, uint64_t seed, int arm, const int *base) {
     sow_arena *arena = t->call->arena;
     const char *stage = arm == BASE_ARM ? "base" : sow_arena_format(arena, "arm-%03d", arm);
     sow_cell *cell = &t->cells[t->cell_count++];
-    *cell = (sow_cell){.stage = stage, .arm = arm == BASE_ARM ? 0 : arm, .seed = seed, .needs = base, .need_count = base != NULL};
+    *cell = (sow_cell){
+        .stage = stage, .arm = arm == BASE_ARM ? 0 : arm, .seed = seed, .needs = base, .need_count = base != NULL};
     if (stage) cell->folder = sow_arena_format(arena, "%s/seed-%llu/%s", t->folder, (unsigned long long)seed, stage);
     return cell->folder ? SOW_OK : SOW_E_MEMORY;
 }
@@ -52,6 +53,12 @@ static sow_status plan_cells(trial *t) {
     return SOW_OK;
 }
 
+/* "": none. */
+static const char *data_of(const trial *t) {
+    const char *data = t->plan->data ? t->plan->data : t->call->data;
+    return data ? data : "";
+}
+
 static bool is_base(const sow_cell *cell) {
     return strcmp(cell->stage, "base") == 0;
 }
@@ -60,13 +67,15 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     const trial *t = user;
     const study_plan *plan = t->plan;
     bool base = is_base(cell);
-    char *line = sow_arena_format(arena, "exec {program} %s simulate %s %s --seed={seed} --threads=1 --quiet --force --out={out}",
-                                  plan->method, base ? plan->base : plan->common, base ? "" : plan->arms[cell->arm].options);
+    char *line = sow_arena_format(
+        arena, "exec {program} %s simulate %s %s --seed={seed} --threads=1 --quiet --force --out={out}", plan->method,
+        base ? plan->base : plan->common, base ? "" : plan->arms[cell->arm].options);
     char *seed = sow_arena_format(arena, "%llu", (unsigned long long)cell->seed);
     const char *base_out = base_path(t, arena, cell->seed), *out = base ? base_out : result_path(t, arena, cell);
     if (!line || !seed || !out || !base_out) return SOW_E_MEMORY;
-    const sow_variable variables[] = {{"program", t->program}, {"seed", seed}, {"out", out}, {"base", base_out}};
-    return sow_expand(arena, line, variables, 4, command);
+    const sow_variable variables[] = {
+        {"program", t->program}, {"seed", seed}, {"out", out}, {"base", base_out}, {"data", data_of(t)}};
+    return sow_expand(arena, line, variables, 5, command);
 }
 
 static sow_status score_cell(const trial *t, const sow_cell *cell) {
@@ -95,9 +104,8 @@ static sow_status score_cell(const trial *t, const sow_cell *cell) {
 static sow_status open_store(const trial *t, sow_store **store) {
     json_t *seeds = json_array(), *arms = json_array();
     json_t *plan = json_pack("{s:s, s:i, s:i, s:s, s:s, s:o, s:o, s:s}", "study", t->plan->study, "version", 1, "scale",
-                             (int)t->call->scale, "common", t->plan->common, "base",
-                             t->plan->base ? t->plan->base : "", "seeds", seeds, "arms", arms, "data",
-                             t->call->data ? t->call->data : "");
+                             (int)t->call->scale, "common", t->plan->common, "base", t->plan->base ? t->plan->base : "",
+                             "seeds", seeds, "arms", arms, "data", data_of(t));
     char *text;
     for (int s = 0; s < t->call->seed_count; s++)
         json_array_append_new(seeds, json_integer((json_int_t)t->call->seeds[s]));

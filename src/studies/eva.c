@@ -173,15 +173,15 @@ static const sow_clause full_clauses[] = {
 };
 
 static sow_status run_full(sow_study_call *call) {
-    study_plan plan = {
-        .study = "eva", .method = "eva", .arms = full_arms, .arm_count = COUNT(full_arms), .metrics = metrics};
+    const study_plan plan = {.study = "eva",
+                             .method = "eva",
+                             .common = "--model=smollm2 --data={data} --length=256 --rank=8 --batch=4 --steps=300 "
+                                       "--rates=5e-4 --warmup=0.03 --held-out=200",
+                             .arms = full_arms,
+                             .arm_count = COUNT(full_arms),
+                             .metrics = metrics};
     if (!call->data)
         return sow_fail(SOW_E_ARGUMENT, "eva at full scale needs --data, texts to tune on, like gsm8k-train.jsonl");
-    plan.common = sow_arena_format(call->arena,
-                                   "--model=smollm2 --data=%s --length=256 --rank=8 --batch=4 --steps=300 --rates=5e-4 "
-                                   "--warmup=0.03 --held-out=200",
-                                   call->data);
-    if (!plan.common) return SOW_E_MEMORY;
     USE(call, full_clauses);
     return study_run_arms(call, &plan);
 }

@@ -190,11 +190,11 @@ static sow_status run_small(sow_study_call *call) {
     const char *best[DRIFTS][WAYS], *names[DRIFTS][WAYS];
     study_arm *arms;
     int count = 0;
-    study_plan plan = {.study = "lora-fair", .method = "lora-fair"};
-    const char *data = call->data ? sow_arena_format(arena, "--data=%s", call->data) : "--data=mnist";
-    plan.common = sow_arena_format(arena, "%s --base={base}", data);
-    plan.base = sow_arena_format(arena, "%s --write-base", data);
-    if (!data || !plan.common || !plan.base) return SOW_E_MEMORY;
+    study_plan plan = {.study = "lora-fair",
+                       .method = "lora-fair",
+                       .data = call->data ? call->data : "mnist",
+                       .common = "--data={data} --base={base}",
+                       .base = "--data={data} --write-base"};
     SOW_TRY(metrics_of_rounds(arena, &plan.metrics));
     SOW_TRY(search_rates(call, &plan, best));
     SOW_TRY(SOW_NEW(arena, arms, DRIFTS * WAYS));
@@ -226,15 +226,14 @@ static const sow_clause full_clauses[] = {
 };
 
 static sow_status run_full(sow_study_call *call) {
-    const char *data = call->data ? call->data : "cifar10";
-    study_plan plan = {.study = "lora-fair",
-                       .method = "lora-fair",
-                       .common = sow_arena_format(call->arena, "--data=%s " FULL " --base={base}", data),
-                       .base = sow_arena_format(call->arena, "--data=%s " FULL " --write-base", data),
-                       .arms = full_arms,
-                       .arm_count = COUNT(full_arms),
-                       .metrics = metrics};
-    if (!plan.common || !plan.base) return SOW_E_MEMORY;
+    const study_plan plan = {.study = "lora-fair",
+                             .method = "lora-fair",
+                             .data = call->data ? call->data : "cifar10",
+                             .common = "--data={data} " FULL " --base={base}",
+                             .base = "--data={data} " FULL " --write-base",
+                             .arms = full_arms,
+                             .arm_count = COUNT(full_arms),
+                             .metrics = metrics};
     USE(call, full_clauses);
     return study_run_arms(call, &plan);
 }
@@ -244,12 +243,10 @@ static sow_status run_full(sow_study_call *call) {
 static sow_status run_smoke(sow_study_call *call) {
     const study_plan plan = {.study = "lora-fair",
                              .method = "lora-fair",
-                             .common = call->data ? sow_arena_format(call->arena, SMOKE " --data=%s", call->data)
-                                                  : SMOKE,
+                             .common = call->data ? SMOKE " --data={data}" : SMOKE,
                              .arms = smoke_arms,
                              .arm_count = COUNT(smoke_arms),
                              .metrics = metrics};
-    if (!plan.common) return SOW_E_MEMORY;
     USE(call, smoke_clauses);
     return study_run_arms(call, &plan);
 }

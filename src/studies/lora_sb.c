@@ -158,21 +158,16 @@ static const sow_clause full_clauses[] = {
 };
 
 static sow_status run_full(sow_study_call *call) {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-";
     if (!call->data)
         return sow_fail(SOW_E_ARGUMENT,
                         "the full study needs --data, texts to tune SmolLM2 on: JSON lines of questions and answers");
-    if (call->data[strspn(call->data, plain)])
-        return sow_fail(SOW_E_ARGUMENT, "--data %s: expected a path without spaces and other signs", call->data);
-    study_plan plan = {.study = "lora-sb",
-                       .method = "lora-sb",
-                       .metrics = metrics,
-                       .arms = full_arms,
-                       .arm_count = sizeof full_arms / sizeof *full_arms};
-    plan.common = sow_arena_format(
-        call->arena, "--model=smollm2 --data=%s --length=256 --steps=150 --batch=8 --samples=50 --held-out=64",
-        call->data);
-    if (!plan.common) return SOW_E_MEMORY;
+    const study_plan plan = {
+        .study = "lora-sb",
+        .method = "lora-sb",
+        .common = "--model=smollm2 --data={data} --length=256 --steps=150 --batch=8 --samples=50 --held-out=64",
+        .metrics = metrics,
+        .arms = full_arms,
+        .arm_count = sizeof full_arms / sizeof *full_arms};
     USE(call, full_clauses);
     return study_run_arms(call, &plan);
 }

@@ -205,20 +205,6 @@ static sow_status compare(sow_study_call *call, const char *common) {
 
 /* ---- the study ---- */
 
-/* --data=PATH as one word of the shell, braces doubled for the runner. */
-static char *data_option(sow_arena *arena, const char *path) {
-    char *word = sow_arena_take(arena, 4 * strlen(path) + 16, 1), *at = word;
-    if (!word) return NULL;
-    at += sprintf(at, "--data='");
-    for (; *path; path++) {
-        if (*path == '\'') at += sprintf(at, "'\\''");
-        else if (*path == '{' || *path == '}') at += sprintf(at, "%c%c", *path, *path);
-        else *at++ = *path;
-    }
-    *at++ = '\'';
-    return word;
-}
-
 static sow_status run_smoke(sow_study_call *call) {
     const char *path = call->data ? call->data : "/usr/lib/python3/dist-packages/sklearn/datasets/data/digits.csv.gz";
     if (sow_is_folder(path) && !(path = sow_path_join(call->arena, path, "digits.csv.gz"))) return SOW_E_MEMORY;
@@ -226,15 +212,15 @@ static sow_status run_smoke(sow_study_call *call) {
         return sow_fail(
             SOW_E_NOT_FOUND,
             "%s is not there: install the Debian package python3-sklearn, or give its digits.csv.gz by --data", path);
-    char *data = data_option(call->arena, path);
-    study_plan plan = {.study = "sgd-sai", .method = "sgd-sai", .metrics = metrics, .arms = smoke_arms, .arm_count = 1};
-    plan.common = data ? sow_arena_format(
-                             call->arena,
-                             "--arch=vit:2-32-1-4 --input=1x8x8 --scheme=normal:sd=0.2 --batch=64 --steps=60 --clip=1 "
-                             "--schedule=warmup:5+cosine:0.1 %s",
-                             data)
-                       : NULL;
-    if (!plan.common) return SOW_E_MEMORY;
+    const study_plan plan = {
+        .study = "sgd-sai",
+        .method = "sgd-sai",
+        .data = path,
+        .common = "--arch=vit:2-32-1-4 --input=1x8x8 --scheme=normal:sd=0.2 --batch=64 --steps=60 --clip=1 "
+                  "--schedule=warmup:5+cosine:0.1 --data={data}",
+        .metrics = metrics,
+        .arms = smoke_arms,
+        .arm_count = 1};
     call->clauses = smoke_clauses, call->clause_count = sizeof smoke_clauses / sizeof *smoke_clauses;
     return study_run_arms(call, &plan);
 }
@@ -249,13 +235,11 @@ static sow_status run(sow_study_call *call) {
             SOW_E_ARGUMENT,
             "the full study needs --data, a set of 32x32 images: CIFAR-10 as a folder of images or of its binary batches");
     bool full = call->scale == SOW_SCALE_FULL;
-    const char *
-        data = call->data ? data_option(call->arena, call->data) : "",
-       *settings =
-           full
-               ? "--arch=vit:4-96-4-3 --scheme=normal:sd=0.02 --batch=128 --steps=1560 --clip=1 --schedule=warmup:100+cosine:0.1"
-               : "--arch=gpt:64-2-4-64 --batch=16 --steps=300 --clip=1 --schedule=warmup:20+cosine:0.1";
-    const char *common = data ? sow_arena_format(call->arena, "%s %s", settings, data) : NULL;
+    const char *settings = full
+                               ? "--arch=vit:4-96-4-3 --scheme=normal:sd=0.02 --batch=128 --steps=1560 --clip=1 "
+                                 "--schedule=warmup:100+cosine:0.1"
+                               : "--arch=gpt:64-2-4-64 --batch=16 --steps=300 --clip=1 --schedule=warmup:20+cosine:0.1";
+    const char *common = sow_arena_format(call->arena, "%s%s", settings, call->data ? " --data={data}" : "");
     if (!common) return SOW_E_MEMORY;
     call->clauses = full ? full_clauses : small_clauses;
     call->clause_count = full ? sizeof full_clauses / sizeof *full_clauses
