@@ -1,13 +1,13 @@
 /* The chat template of a model, wherever it lies. */
-#include "nn/lm/open.h"
+#include "sow/lm.h"
 
 sow_status sow_lm_chat(const char *path, const char *name, const sow_chat **out) {
     sow_arena *arena;
-    lm_place place;
+    const char *source;
     if (name) return sow_chat_find(NULL, name, out);
     SOW_TRY(sow_arena_new(&arena));
-    sow_status status = lm_locate(arena, path, &place);
-    if (status == SOW_OK) status = sow_chat_find(place.gguf ? place.gguf : place.folder, NULL, out);
+    sow_status status = sow_lm_locate(arena, path, &source);
+    if (status == SOW_OK) status = sow_chat_find(source, NULL, out);
     sow_arena_free(arena);
     return status;
 }

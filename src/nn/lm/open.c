@@ -169,10 +169,10 @@ sow_status sow_lm_input(sow_arena *arena, const char *path, sow_input *out) {
 
 sow_status sow_lm_tokenizer(const char *path, sow_tokenizer **out) {
     sow_arena *arena;
-    lm_place place;
+    const char *source;
     SOW_TRY(sow_arena_new(&arena));
-    sow_status status = lm_locate(arena, path, &place);
-    if (status == SOW_OK) status = sow_tokenizer_open(place.gguf ? place.gguf : place.folder, out);
+    sow_status status = sow_lm_locate(arena, path, &source);
+    if (status == SOW_OK) status = sow_tokenizer_open(source, out);
     sow_arena_free(arena);
     return status;
 }
