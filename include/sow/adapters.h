@@ -3,9 +3,8 @@
 #ifndef SOW_ADAPTERS_H
 #define SOW_ADAPTERS_H
 
-#include "sow/adapter.h"
+#include "sow/feed.h"
 #include "sow/method.h"
-#include "sow/texts.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,15 +46,6 @@ typedef struct sow_eva_config {
 /* 16, 2, .99, .95, 1, ratio, ipca, 1 to 200 batches. */
 sow_eva_config sow_eva_defaults(void);
 
-/* Where inputs come from. Batch `number` (from 0, may wrap around): begins a forward pass on the tape, taps and all, that need not go
- * beyond the site `last`. keep: one byte a row of the sites' inputs, 0 leaves it out; NULL: all rows count. It is set before
- * the first site is reached. */
-typedef struct sow_eva_source {
-    sow_status (*forward)(void *user, sow_tape *tape, int64_t number, const sow_site *last, const uint8_t **keep);
-    int64_t batches; /* after which data repeats; gram stops there; 0: never */
-    void *user;
-} sow_eva_source;
-
 /* What became of one layer. */
 typedef struct sow_eva_layer {
     const char *module;
@@ -84,35 +74,12 @@ typedef struct sow_eva_report {
  * Components whose singular value is below 1e-6 of the first are rounding and get no rank; layers of rank 0 get no entry.
  * The adapter is bound to the sites; its targets are NULL. The report lies in the arena.
  * Errors: SOW_E_RANGE (batches that have fewer rows than a layer has components; the message says how many), SOW_E_NUMBER,
- * SOW_E_MEMORY, SOW_E_INTERRUPTED, those of the source. Not converged within max_batches is no error: the report says so.
- * Cost: a forward pass a batch, and sow_ipca_add or sow_gram_add a hook. */
-sow_status sow_eva(const sow_eva_config *config, const sow_sites *sites, const sow_eva_source *source,
-                   sow_arena *arena, sow_adapter **out, sow_eva_report *report);
+ * SOW_E_MEMORY, SOW_E_INTERRUPTED, those of the feed. Not converged within max_batches is no error: the report says so.
+ * Passes end behind the last layer that still wants rows. Cost: a forward pass a batch, and sow_ipca_add or sow_gram_add a hook. */
+sow_status sow_eva(const sow_eva_config *config, const sow_sites *sites, sow_feed *feed, sow_arena *arena, sow_adapter **out, sow_eva_report *report);
 /* The ranks that another rho would have given, from the same statistics; SOW_E_RANGE where more components would be needed
  * than were followed. ranks: [report->count]. */
 sow_status sow_eva_ranks_for(const sow_eva_config *config, const sow_eva_report *report, double rho, int64_t *ranks);
-
-/* Texts through a language model. Rows that count: with a label mask those of tokens that are answers (whose own label counts), else
- * all. Batches of `batch` sequences in the texts' order of `seed`. Bytes of `keep` are the source's own. */
-typedef struct sow_eva_texts {
-    sow_lm *lm;
-    sow_text_batches *batches;
-    bool label_mask;
-    uint8_t *keep;
-    int64_t keep_room;
-    sow_arena *arena;
-} sow_eva_texts;
-/* For sow_eva_source: user is a sow_eva_texts. */
-sow_status sow_eva_texts_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
-                                 const uint8_t **keep);
-/* Images or tables through a network. */
-typedef struct sow_eva_images {
-    sow_model *model;
-    sow_batches *batches;
-} sow_eva_images;
-/* For sow_eva_source: user is a sow_eva_images. */
-sow_status sow_eva_images_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
-                                  const uint8_t **keep);
 
 extern const sow_method sow_method_eva;
 
@@ -148,40 +115,22 @@ typedef struct sow_lora_sb_energy {
 /* The least rank that captures this share, -1: more than was decomposed. */
 int64_t sow_lora_sb_rank_for(const sow_lora_sb_energy *energy, double share);
 
-/* Adds, to the gradients of the entries that are trainable, those of the mean loss over the samples. Called once for each
- * group of layers, always with the same samples. */
-typedef sow_status (*sow_gradient_source)(void *user);
+typedef struct sow_lora_sb_report {
+    sow_lora_sb_energy *layers; /* [sites], in the arena */
+    double loss;                /* of the base: the mean over the feed */
+} sow_lora_sb_report;
 
 /* The start: for every site dW = first step of full fine-tuning, B R A its best approximation of the rank, B = U, R =
  * diag(sigma), A = V^T (Eckart-Young), so that B and A are orthonormal and Adam on R is well scaled. scale = 1 (alpha =
  * rank); the base's weights stay as they are. *out: an adapter with cores, bound to the sites, of which R alone is trainable.
- * Gradients of `state` (that of the sites) are taken over while it runs; afterwards all its entries are frozen and without
- * gradients. energy: [sites], in the arena; NULL: not wanted.
+ * The gradient is that of the mean loss over an epoch of the feed (sow_feed_gradients), the samples; how they are cut into batches
+ * moves only the last bits. Gradients of the feed's state are taken over while it runs; afterwards all its entries are frozen and
+ * without gradients. report: NULL: not wanted.
  * Errors: SOW_E_UNSUPPORTED (quantised weights), SOW_E_NUMBER (a gradient is not finite), SOW_E_MEMORY, SOW_E_INTERRUPTED.
  * Cost: forward and backward passes of the samples for each group; 2 out in min + 9 min^3 FLOP a layer, or 2 out in (rank + 10)
  * 22 with a sketch; memory: an F32 sum a layer of a group. */
-sow_status sow_lora_sb(const sow_lora_sb_config *config, sow_state *state, const sow_sites *sites,
-                       sow_gradient_source source, void *user, sow_arena *arena, sow_adapter **out,
-                       sow_lora_sb_energy *energy);
-
-/* Sources of gradients of the mean loss over all counted tokens, or examples, of the samples: batches only save memory. */
-typedef struct sow_lm_gradients {
-    sow_lm *lm;
-    const sow_texts *texts; /* all of them are used, in their order */
-    int64_t batch;          /* sequences at once: memory */
-    double loss;            /* filled in: mean over the batches */
-} sow_lm_gradients;
-/* For sow_lora_sb: user is a sow_lm_gradients. */
-sow_status sow_lm_gradient_source(void *user);
-typedef struct sow_model_gradients {
-    sow_model *model;
-    const sow_data *data;
-    const sow_part *part; /* all of it is used */
-    int64_t batch;
-    double loss;
-} sow_model_gradients;
-/* For sow_lora_sb: user is a sow_model_gradients. */
-sow_status sow_model_gradient_source(void *user);
+sow_status sow_lora_sb(const sow_lora_sb_config *config, const sow_sites *sites, sow_feed *feed, sow_arena *arena,
+                       sow_adapter **out, sow_lora_sb_report *report);
 
 /* Training R alone, for any B [out, r] and A [r, in] (section 3 of the paper). raw = s B^T g A^T is the gradient of R; best =
  * s^-2 (B^T B)^-1 raw (A A^T)^-1 is the step whose effect on W, equivalent = s B best A = P_B g P_A, comes closest to g in

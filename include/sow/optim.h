@@ -2,8 +2,7 @@
 #ifndef SOW_OPTIM_H
 #define SOW_OPTIM_H
 
-#include "sow/data.h"
-#include "sow/nn.h"
+#include "sow/feed.h"
 #include "sow/scales.h"
 
 #ifdef __cplusplus
@@ -113,24 +112,15 @@ typedef struct sow_training {
     int64_t evaluations;
 } sow_training;
 
-/* Sums over examples (of a language model: over counted tokens). */
-typedef struct sow_tally {
-    double loss, correct, examples; /* correct NaN: the task has no accuracy */
-} sow_tally;
-
-/* What the loop trains and on what: a classifier on images, a language model's adapter on texts, a toy. */
+/* What the loop trains and on what: a classifier on images, a language model's adapter on texts, a toy. All outlives the training. */
 typedef struct sow_task {
-    sow_state *state; /* its trainable entries are trained; all of it is in checkpoints */
+    sow_state *state;               /* its trainable entries are trained; all of it is in checkpoints */
+    sow_feed *train;                /* step s takes its batches parts s ... parts s + parts - 1; the gradient is that of their mean loss */
+    sow_feed *validation, *test;    /* NULL: none */
+    int64_t parts;                  /* micro-batches a step; 0: 1 */
+    const char *identity;           /* what else must be equal for a checkpoint to belong to this training: model and data */
     /* For each of the two tapes, once: adds taps (sow_adapter_attach). May be NULL. */
     sow_status (*open)(void *user, sow_tape *tape);
-    /* Records the loss of micro-batch `part` (0 ... parts - 1) of step `step` (from 0); the gradients of a step's parts
-     * are added, so each is to be divided by what the whole step counts. Sets the tally. NULL: the tape says why. */
-    sow_var (*loss)(void *user, sow_tape *tape, int64_t step, int64_t part, sow_tally *tally);
-    /* Sets the sums over the validation or the test part, without gradients. */
-    sow_status (*evaluate)(void *user, sow_tape *tape, bool test, sow_tally *tally);
-    bool has_validation, has_test;
-    int64_t parts;        /* micro-batches a step; 0: 1 */
-    const char *identity; /* what else must be equal for a checkpoint to belong to this training: model and data */
     void *user;
 } sow_task;
 

@@ -9,6 +9,7 @@
 #include "sow/chat.h"
 #include "sow/data.h"
 #include "sow/factors.h"
+#include "sow/feed.h"
 #include "sow/fetch.h"
 #include "sow/file.h"
 #include "sow/forest.h"

@@ -2,9 +2,9 @@
 #ifndef SOW_STEPS_H
 #define SOW_STEPS_H
 
+#include "sow/feed.h"
 #include "sow/method.h"
 #include "sow/scales.h"
-#include "sow/tape.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,9 +14,6 @@ extern "C" {
 
 extern const sow_method sow_method_sgd_sai;
 
-/* Records the loss of a batch, numbered from 0; NULL: the tape says why. */
-typedef sow_var (*sow_batch_loss)(void *user, sow_tape *tape, int64_t batch);
-
 typedef struct sow_sgd_sai_config {
     sow_scale_blocks blocks;
     sow_scale_norm norm;
@@ -24,11 +21,11 @@ typedef struct sow_sgd_sai_config {
     bool mean_of_scales; /* the mean of the batches' g; else g of their mean gradient */
 } sow_sgd_sai_config;
 
-/* The scale of each block of the state's trainable entries, from the gradients of the first batches: what the optimiser SOW_SGD_SAI
- * measures itself at its first step, as a table to look at and to edit. Gradients are left in the state. Errors: those of the loss,
- * SOW_E_NUMBER for a loss or gradient that is not finite. Cost: forward and backward of the batches, and two passes over the gradient. */
-sow_status sow_sgd_sai(const sow_sgd_sai_config *config, sow_tape *tape, sow_state *state, sow_batch_loss loss,
-                       void *user, sow_arena *arena, sow_scales *out);
+/* The scale of each block of the trainable entries of the feed's state, from the gradients of its first batches, in training mode:
+ * what the optimiser SOW_SGD_SAI measures itself at its first step, as a table to look at and to edit. Gradients are left in the
+ * state. Errors: those of the loss, SOW_E_NUMBER for a loss or gradient that is not finite. Cost: forward and backward of the
+ * batches, and two passes over the gradient. */
+sow_status sow_sgd_sai(const sow_sgd_sai_config *config, sow_feed *feed, sow_arena *arena, sow_scales *out);
 
 /* How far scales are from the roots of the blocks' sizes. Dead blocks and single elements do not count. */
 typedef struct sow_sai_summary {

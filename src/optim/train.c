@@ -29,10 +29,11 @@ static void means_of(const sow_tally *sum, double *loss, double *accuracy) {
 }
 
 static sow_status measure(run *r, bool test, double *loss, double *accuracy) {
-    sow_tally sum = {0};
+    sow_feed *part = test ? r->task->test : r->task->validation;
+    sow_tally sum;
     *loss = *accuracy = NAN;
-    if (test ? !r->task->has_test : !r->task->has_validation) return SOW_OK;
-    SOW_TRY(r->task->evaluate(r->task->user, r->evaluation_tape, test, &sum));
+    if (!part) return SOW_OK;
+    SOW_TRY(sow_feed_evaluate(part, r->evaluation_tape, &sum));
     means_of(&sum, loss, accuracy);
     return SOW_OK;
 }
@@ -45,23 +46,23 @@ static sow_status evaluate(run *r) {
     SOW_TRY(measure(r, false, &e.validation_loss, &e.validation_accuracy));
     bool best = e.validation_loss < p->best;
     if (best) p->best = e.validation_loss;
-    if (!t->test_at_best || best || p->step == t->steps || !r->task->has_validation)
+    if (!t->test_at_best || best || p->step == t->steps || !r->task->validation)
         SOW_TRY(measure(r, true, &e.test_loss, &e.test_accuracy));
     p->since = (sow_tally){0};
     t->curve[t->evaluations++] = e;
-    if (r->task->has_validation && !isfinite(e.validation_loss))
+    if (r->task->validation && !isfinite(e.validation_loss))
         return sow_fail(SOW_E_NUMBER, "training: validation loss is %f at step %lld", e.validation_loss,
                         (long long)p->step);
     return t->evaluated ? t->evaluated(t->user, &e) : SOW_OK;
 }
 
-/* One micro-batch: its loss, and its gradients added to those before it. */
-static sow_status accumulate(run *r, int64_t part, int64_t parts) {
+/* One micro-batch: its share of the step's mean loss, and its gradients added to those before it. */
+static sow_status accumulate(run *r, int64_t batch, double divisor) {
     sow_place *p = &r->place;
     sow_tally tally = {0};
     sow_tape_reset(r->tape);
-    sow_tape_random(r->tape, r->training->seed, (uint64_t)(p->step * parts + part));
-    sow_var loss = r->task->loss(r->task->user, r->tape, p->step, part, &tally);
+    sow_tape_random(r->tape, r->training->seed, (uint64_t)batch);
+    sow_var loss = sow_feed_loss(r->task->train, r->tape, batch, divisor, &tally);
     SOW_TRY(sow_tape_status(r->tape));
     if (!isfinite(sow_scalar(loss)))
         return sow_fail(SOW_E_NUMBER, "training: loss is %f at step %lld; a lower learning rate or a warm-up may help",
@@ -75,9 +76,10 @@ static sow_status accumulate(run *r, int64_t part, int64_t parts) {
 static sow_status step(run *r) {
     sow_training *t = r->training;
     sow_place *p = &r->place;
-    int64_t parts = r->task->parts > 0 ? r->task->parts : 1;
+    int64_t parts = r->task->parts > 0 ? r->task->parts : 1, first = p->step * parts;
+    double divisor = parts > 1 ? sow_feed_counted(r->task->train, first, parts) : 0;
     sow_fresh_gradients(r->task->state);
-    for (int64_t part = 0; part < parts; part++) SOW_TRY(accumulate(r, part, parts));
+    for (int64_t part = 0; part < parts; part++) SOW_TRY(accumulate(r, first + part, divisor));
     if (t->clip > 0) sow_clip_gradients(r->task->state, t->clip);
     sow_optimizer_step(r->optimizer, sow_schedule_at(&t->schedule, p->step, t->steps));
     p->step++;

@@ -1,4 +1,4 @@
-/* Adapters of any start on a small classifier: trained on one data set, tuned on another. */
+/* Adapters of any start: on a small classifier, trained on one data set and tuned on another, or on a language model. */
 #include "starts/adapters/tuning.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 #include "sow/json.h"
 #include "sow/safetensors.h"
 
-enum { VALIDATION = 1000, PRETRAIN_BATCH = 64 };
+enum { VALIDATION = 1000, PRETRAIN_BATCH = 64, EVALUATION_BATCH = 500, EVALUATION_SEQUENCES = 8 };
 
 /* ---- data ---- */
 
@@ -88,22 +88,50 @@ sow_status tuning_write_base(sow_call *call) {
 
 /* ---- what is tuned ---- */
 
-sow_status tuning_open(sow_call *call, tuning *out) {
+sow_status tuning_feed(const tuning *t, const sow_feed_options *options, sow_feed **out) {
+    return t->model ? sow_feed_network(t->model, t->data, &t->data->train, options, out)
+                    : sow_feed_texts(t->base.lm, t->train, options, out);
+}
+
+sow_status tuning_open_parts(tuning *t) {
+    const sow_feed_options images = {.batch = EVALUATION_BATCH}, texts = {.batch = EVALUATION_SEQUENCES};
+    if (t->held) return sow_feed_texts(t->base.lm, t->held, &texts, &t->test);
+    SOW_TRY(sow_feed_network(t->model, t->data, &t->data->validation, &images, &t->validation));
+    return sow_feed_network(t->model, t->data, &t->data->test, &images, &t->test);
+}
+
+static sow_status open_language(sow_call *call, tuning *t) {
+    SOW_TRY(base_model_open(call, &t->base));
+    t->state = t->base.lm->state;
+    t->sites = t->base.sites;
+    return sow_texts_split(t->base.texts, sow_int(call, "held-out"), (uint64_t)sow_int(call, "seed"), &t->train,
+                           &t->held);
+}
+
+static sow_status open_network(sow_call *call, tuning *t) {
     sow_sites all;
+    SOW_TRY(tuning_pretrain(call, sow_text(call, "base"), &t->model));
+    t->state = t->model->state;
+    SOW_TRY(sow_model_sites(call->arena, t->model, &all));
+    SOW_TRY(sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &t->sites));
+    return tuning_data(sow_text(call, "data"), sow_text(call, "classes"), sow_int(call, "limit"), &t->data);
+}
+
+sow_status tuning_open(sow_call *call, tuning *out) {
     *out = (tuning){.arena = call->arena};
-    SOW_TRY(tuning_pretrain(call, sow_text(call, "base"), &out->model));
-    sow_state_train(out->model->state, false);
-    sow_status status = sow_model_sites(call->arena, out->model, &all);
-    if (status == SOW_OK) status = sow_choose_sites(call->arena, &all, sow_text(call, "targets"), &out->sites);
-    if (status == SOW_OK)
-        status = tuning_data(sow_text(call, "data"), sow_text(call, "classes"), sow_int(call, "limit"), &out->data);
-    if (status != SOW_OK) sow_model_free(out->model);
-    return status;
+    SOW_TRY(sow_text(call, "model") ? open_language(call, out) : open_network(call, out));
+    sow_state_train(out->state, false);
+    return tuning_open_parts(out);
 }
 
 void tuning_close(tuning *t) {
+    sow_feed_free(t->validation);
+    sow_feed_free(t->test);
     sow_model_free(t->model);
     sow_data_free(t->data);
+    sow_texts_free(t->train);
+    sow_texts_free(t->held);
+    base_model_close(&t->base);
 }
 
 sow_status tuning_recipe_of(const sow_call *call, tuning_recipe *out) {
@@ -145,16 +173,31 @@ double tuning_early_loss(const tuning_outcome *o, int64_t steps) {
 
 static sow_status test(const tuning *t, sow_adapter *adapter, double *loss, double *accuracy) {
     sow_tape *tape;
+    sow_tally sum;
     SOW_TRY(sow_tape_new(&tape));
     sow_status status = attach(adapter, tape);
-    if (status == SOW_OK) status = sow_evaluate(tape, t->model, t->data, &t->data->test, loss, accuracy);
+    if (status == SOW_OK) status = sow_feed_evaluate(t->test, tape, &sum);
     sow_tape_free(tape);
+    SOW_TRY(status);
+    *loss = sum.loss / sum.examples;
+    *accuracy = sum.correct / sum.examples;
+    return SOW_OK;
+}
+
+static sow_status train(const tuning *t, sow_adapter *adapter, sow_training *training) {
+    sow_task task = {.state = adapter ? adapter->state : t->state,
+                     .validation = t->validation,
+                     .identity = "",
+                     .open = attach,
+                     .user = adapter};
+    const sow_feed_options order = {.batch = training->batch, .seed = training->seed, .shuffle = true};
+    SOW_TRY(tuning_feed(t, &order, &task.train));
+    sow_status status = sow_train_task(t->arena, training, &task);
+    sow_feed_free(task.train);
     return status;
 }
 
-static sow_status tune(tuning *t, sow_adapter *adapter, const tuning_recipe *r, tuning_outcome *out) {
-    sow_data data = *t->data; /* without its test part: that is looked at before and behind */
-    data.test.count = 0;
+static sow_status tune(const tuning *t, sow_adapter *adapter, const tuning_recipe *r, tuning_outcome *out) {
     sow_training training = {
         .steps = r->steps,
         .batch = r->batch,
@@ -164,18 +207,18 @@ static sow_status tune(tuning *t, sow_adapter *adapter, const tuning_recipe *r, 
         .seed = r->seed,
     };
     SOW_TRY(test(t, adapter, &out->start_loss, &out->accuracy));
-    SOW_TRY(sow_train_with(t->arena, &training, t->model, &data, adapter ? adapter->state : t->model->state, attach,
-                           adapter));
+    SOW_TRY(train(t, adapter, &training));
     out->curve = training.curve;
     out->evaluations = training.evaluations;
     out->early_loss = tuning_early_loss(out, r->steps);
-    out->validation_loss = out->curve[out->evaluations - 1].validation_loss;
-    return test(t, adapter, &out->test_loss, &out->accuracy);
+    SOW_TRY(test(t, adapter, &out->test_loss, &out->accuracy));
+    out->validation_loss = t->validation ? out->curve[out->evaluations - 1].validation_loss : out->test_loss;
+    return SOW_OK;
 }
 
 sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *recipe, tuning_outcome *outcomes,
                       int *best) {
-    sow_state *trained = adapter ? adapter->state : t->model->state, *start;
+    sow_state *trained = adapter ? adapter->state : t->state, *start;
     *best = 0;
     if (!adapter) sow_state_train(trained, true);
     SOW_TRY(sow_state_clone(trained, false, &start));
@@ -193,32 +236,44 @@ sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *reci
 
 /* ---- results ---- */
 
+/* Language models have no accuracy, and no part for validation. */
+static int put(json_t *object, const char *key, double value) {
+    return isfinite(value) ? json_object_set_new(object, key, json_real(value)) : 0;
+}
+
 static json_t *rate_row(const tuning_outcome *o) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "rate", o->rate, "early_loss", o->early_loss, "validation_loss",
-                     o->validation_loss, "test_loss", o->test_loss, "accuracy", o->accuracy);
+    json_t *row = json_object();
+    int failed = put(row, "rate", o->rate) | put(row, "early_loss", o->early_loss);
+    failed |= put(row, "validation_loss", o->validation_loss) | put(row, "test_loss", o->test_loss);
+    failed |= put(row, "accuracy", o->accuracy);
+    if (!failed) return row;
+    json_decref(row);
+    return NULL;
 }
 
 static json_t *curve_rows(const tuning_outcome *o) {
     json_t *rows = json_array();
-    for (int64_t i = 1; i < o->evaluations; i++) /* before the first step there is no training loss */
-        json_array_append_new(rows, json_pack("{s:I, s:f, s:f}", "step", (json_int_t)o->curve[i].step, "train_loss",
-                                              o->curve[i].train_loss, "validation_loss", o->curve[i].validation_loss));
+    for (int64_t i = 1; i < o->evaluations; i++) { /* before the first step there is no training loss */
+        json_t *row = json_pack("{s:I}", "step", (json_int_t)o->curve[i].step);
+        put(row, "train_loss", o->curve[i].train_loss);
+        put(row, "validation_loss", o->curve[i].validation_loss);
+        json_array_append_new(rows, row);
+    }
     return rows;
 }
 
 sow_status tuning_report(sow_call *call, const tuning_outcome *outcomes, int count, int best) {
     const tuning_outcome *o = &outcomes[best];
     json_t *rates = json_array(), *result = call->result;
-    for (int i = 0; i < count; i++) json_array_append_new(rates, rate_row(&outcomes[i]));
-    int failed = json_object_set_new(result, "start_loss", json_real(o->start_loss));
-    failed |= json_object_set_new(result, "rate", json_real(o->rate));
-    failed |= json_object_set_new(result, "early_loss", json_real(o->early_loss));
-    failed |= json_object_set_new(result, "validation_loss", json_real(o->validation_loss));
-    failed |= json_object_set_new(result, "test_loss", json_real(o->test_loss));
-    failed |= json_object_set_new(result, "accuracy", json_real(o->accuracy));
+    int failed = 0;
+    for (int i = 0; i < count; i++) failed |= json_array_append_new(rates, rate_row(&outcomes[i]));
+    failed |= put(result, "start_loss", o->start_loss) | put(result, "rate", o->rate);
+    failed |= put(result, "early_loss", o->early_loss) | put(result, "validation_loss", o->validation_loss);
+    failed |= put(result, "test_loss", o->test_loss) | put(result, "accuracy", o->accuracy);
+    if (sow_text(call, "model")) failed |= put(result, "perplexity", exp(o->test_loss));
     failed |= json_object_set_new(result, "rates", rates);
     failed |= json_object_set_new(result, "curve", curve_rows(o));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory, or a loss that is not finite") : SOW_OK;
+    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 
 sow_status tuning_write(sow_call *call) {

@@ -1,19 +1,25 @@
-/* Adapters of any start on a small classifier: trained on one data set, tuned on another. What the simulations share. */
+/* Adapters of any start: on a small classifier, trained on one data set and tuned on another, or on a language model. What the
+ * simulations share. */
 #ifndef SOW_STARTS_ADAPTERS_TUNING_H
 #define SOW_STARTS_ADAPTERS_TUNING_H
 
-#include "sow/adapter.h"
-#include "sow/method.h"
+#include "nn/lm/base_model.h"
 #include "sow/optim.h"
 
 enum { TUNING_RATES_MAX = 16 };
 
 /* A network, what it is tuned on, and its linear layers. */
 typedef struct tuning {
-    sow_model *model; /* as trained on the first data set; every tuning gives it back unchanged */
-    sow_data *data;   /* what is tuned on */
-    sow_sites sites;
     sow_arena *arena; /* of the call */
+    sow_state *state; /* the network's weights; every tuning gives them back unchanged */
+    sow_sites sites;
+    sow_feed *validation, *test; /* validation NULL: test decides */
+    /* a classifier */
+    sow_model *model;
+    sow_data *data;
+    /* a language model, --model */
+    base_model base;
+    sow_texts *train, *held;
 } tuning;
 
 typedef struct tuning_recipe {
@@ -50,6 +56,8 @@ typedef struct tuning_outcome {
         SOW_OPTION_FLAG("pretrain-only",                                                                               \
                         "write the network trained so far (safetensors) to --out: a base for other runs"),             \
         SOW_OPTION_PATH("base", NULL, "such a network, instead of training it"),                                       \
+        SOW_OPTION_TEXT("model", NULL, "a language model instead of --arch; --data is texts then"),                    \
+        SOW_OPTION_INT("held-out", "200", 1, 1e9, "--model: sequences on which it is scored"), BASE_TEXT_OPTIONS,      \
         SOW_OPTION_TEXT("data", "fashion-mnist", "data set to tune on"),                                               \
         SOW_OPTION_TEXT("classes", NULL, "of these alone, as 5:9"),                                                    \
         SOW_OPTION_INT("limit", "0", 0, 1e9, "training examples; 0: all"),                                             \
@@ -71,9 +79,13 @@ sow_status tuning_data(const char *name, const char *classes, int64_t limit, sow
 sow_status tuning_pretrain(const sow_call *call, const char *base, sow_model **out);
 /* --pretrain-only: trains the first network and writes it to --out. */
 sow_status tuning_write_base(sow_call *call);
-/* Everything before an adapter is made. The network's weights are frozen. */
+/* Everything before an adapter is made. The network's weights are frozen. tuning_close also after a failure. */
 sow_status tuning_open(sow_call *call, tuning *out);
 void tuning_close(tuning *t);
+/* Feeds of validation and test parts, for who fills model and data otherwise. */
+sow_status tuning_open_parts(tuning *t);
+/* A feed of the training part. */
+sow_status tuning_feed(const tuning *t, const sow_feed_options *options, sow_feed **out);
 sow_status tuning_recipe_of(const sow_call *call, tuning_recipe *out);
 
 /* Trains the adapter (NULL: the whole network) from its present values once for each rate; adapter and network have these values

@@ -57,12 +57,12 @@ static void components_are_rounded_half_to_even(void **state) {
 enum { IN = 24, ROWS = 64, BATCHES = 12 };
 
 typedef struct fixture {
+    sow_feed feed;
     sow_arena *arena;
     sow_model *model;
     sow_sites sites;
     float *x; /* [BATCHES, ROWS, IN]: standard deviations .8^i */
     int64_t passes;
-    const uint8_t *keep;
 } fixture;
 
 static fixture set_up(const char *arch) {
@@ -87,20 +87,27 @@ static void tear_down(fixture *f) {
     sow_arena_free(f->arena);
 }
 
-static sow_status forward(void *user, sow_tape *tape, int64_t number, const sow_site *last, const uint8_t **keep) {
-    fixture *f = user;
+static sow_status forward(sow_feed *feed, sow_tape *tape, int64_t number, const sow_site *last) {
+    fixture *f = feed->own;
     int64_t in = f->sites.at[0].in;
-    *keep = f->keep;
+    (void)last;
     f->passes++;
     f->model->forward(tape, f->model->state, f->model,
                       sow_constant(tape, SOW_TENSOR(f->x + number % BATCHES * ROWS * in, SOW_F32, ROWS, in, 1, 1)));
     return SOW_OK;
 }
 
+/* Where the fixture lies is known here only. */
+static sow_feed *feed_of(fixture *f) {
+    static const sow_feed_kind kind = {.pass = forward};
+    f->feed.kind = &kind;
+    f->feed.own = f;
+    return &f->feed;
+}
+
 static sow_adapter *start(fixture *f, const sow_eva_config *c, sow_eva_report *report) {
     sow_adapter *a;
-    sow_eva_source source = {forward, 0, f};
-    OK(sow_eva(c, &f->sites, &source, f->arena, &a, report));
+    OK(sow_eva(c, &f->sites, feed_of(f), f->arena, &a, report));
     return a;
 }
 
@@ -259,15 +266,14 @@ static void rows_that_do_not_count_are_left_out(void **state) {
     for (int i = 0; i < ROWS; i++) keep[i] = i % 4 == 0;
     sow_eva_config c = sow_eva_defaults();
     sow_eva_report r;
-    sow_eva_source source = {forward, 0, &f};
     sow_adapter *a;
     c.rank = 2;
     c.max_batches = 3;
-    f.keep = keep;
+    f.feed.keep = keep;
     sow_adapter_free(start(&f, &c, &r));
     assert_int_equal(r.layers[0].rows, 3 * ROWS / 4);
     c.rank = 10; /* 20 components of 16 rows */
-    FAILS(sow_eva(&c, &f.sites, &source, f.arena, &a, &r), SOW_E_RANGE,
+    FAILS(sow_eva(&c, &f.sites, feed_of(&f), f.arena, &a, &r), SOW_E_RANGE,
           "fc1: no batch had the 20 rows that its components need (16 at most)");
     tear_down(&f);
 }
@@ -413,34 +419,41 @@ static sow_texts *texts_of(sow_arena *arena, sow_rng *rng) {
     return t;
 }
 
+/* Passes of another feed, and how many sites they reach. */
 typedef struct counting {
-    sow_eva_texts texts;
-    int64_t sites, most, least; /* sites reached in a pass */
+    sow_feed feed, *texts;
+    int64_t sites, most, least;
 } counting;
 static sow_var count_site(void *user, sow_tape *t, const char *name, sow_var x, sow_var y) {
     counting *c = user;
     c->sites += x != y && strstr(name, "down_proj");
     return y;
 }
-static sow_status forward_counted(void *user, sow_tape *tape, int64_t number, const sow_site *last,
-                                  const uint8_t **keep) {
-    counting *c = user;
+static sow_status pass_counted(sow_feed *feed, sow_tape *tape, int64_t number, const sow_site *last) {
+    counting *c = feed->own;
     if (number == 0) OK(sow_tape_add_tap(tape, count_site, c));
     c->sites = 0;
-    OK(sow_eva_texts_forward(&c->texts, tape, number, last, keep));
+    OK(sow_feed_pass(c->texts, tape, number, last));
+    feed->keep = c->texts->keep;
     if (c->sites > c->most) c->most = c->sites;
     if (c->sites < c->least) c->least = c->sites;
     return SOW_OK;
 }
+static void count(counting *c, sow_lm *lm, const sow_texts *texts, bool answers) {
+    static const sow_feed_kind kind = {.pass = pass_counted};
+    *c = (counting){.feed = {.kind = &kind, .own = c}, .least = 99};
+    const sow_feed_options order = {.batch = 4, .seed = 1, .shuffle = true, .answers = answers};
+    OK(sow_feed_texts(lm, texts, &order, &c->texts));
+    c->feed.keep = c->texts->keep;
+}
 
 /* The rows of tokens that are answers, not of those that predict them. */
-static void assert_answers_are_kept(sow_eva_texts *texts, const sow_site *last) {
-    const uint8_t *keep;
+static void assert_answers_are_kept(sow_feed *texts, const sow_site *last) {
     sow_tape *t;
     OK(sow_tape_new(&t));
     sow_tape_record(t, false);
-    OK(sow_eva_texts_forward(texts, t, 0, last, &keep));
-    for (int i = 0; i < 2 * LENGTH; i++) assert_int_equal(keep[i], i % LENGTH >= PROMPT);
+    OK(sow_feed_pass(texts, t, 0, last));
+    for (int i = 0; i < 2 * LENGTH; i++) assert_int_equal(texts->keep[i], i % LENGTH >= PROMPT);
     sow_tape_free(t);
 }
 
@@ -454,7 +467,7 @@ static void language_models_count_answers_and_share_inputs(void **state) {
     sow_eva_report r;
     sow_eva_config c = sow_eva_defaults();
     sow_init init = sow_init_defaults(SOW_INIT_NORMAL);
-    counting from = {.least = 99};
+    counting from;
     OK(sow_arena_new(&arena));
     OK(sow_rng_seed(&rng, SOW_RNG_SOW, 1));
     OK(sow_lm_declare(&tiny, SOW_F32, &lm));
@@ -462,13 +475,11 @@ static void language_models_count_answers_and_share_inputs(void **state) {
     OK(sow_init_state(&rng, lm->state, &init, NULL, 0));
     OK(sow_lm_sites(arena, lm, &all));
     sow_texts *texts = texts_of(arena, &rng);
-    from.texts = (sow_eva_texts){.lm = lm, .label_mask = true, .arena = arena};
-    OK(sow_text_batches_new(texts, 4, 1, true, &from.texts.batches));
-    assert_answers_are_kept(&from.texts, &all.at[0]);
-    sow_eva_source source = {forward_counted, 0, &from};
+    count(&from, lm, texts, true);
+    assert_answers_are_kept(from.texts, &all.at[0]);
     c.rank = 4;
     c.max_batches = 3;
-    OK(sow_eva(&c, &all, &source, arena, &a, &r));
+    OK(sow_eva(&c, &all, &from.feed, arena, &a, &r));
     assert_int_equal(r.count, 21);
     assert_int_equal(r.hooks, 12);
     assert_int_equal(r.layers[0].rows, 3 * 4 * (LENGTH - PROMPT));
@@ -480,12 +491,13 @@ static void language_models_count_answers_and_share_inputs(void **state) {
     assert_int_equal(from.most, 3);
     sow_adapter_free(a);
     OK(sow_choose_sites(arena, &all, "model.layers.0.self_attn.q_proj,model.layers.0.mlp.up_proj", &first));
-    from.most = 0, from.texts.label_mask = false;
-    OK(sow_eva(&c, &first, &source, arena, &a, &r));
+    sow_feed_free(from.texts);
+    count(&from, lm, texts, false);
+    OK(sow_eva(&c, &first, &from.feed, arena, &a, &r));
     assert_int_equal(from.most, 1);
     assert_int_equal(r.layers[0].rows, 3 * 4 * LENGTH);
     sow_adapter_free(a);
-    sow_text_batches_free(from.texts.batches);
+    sow_feed_free(from.texts);
     sow_lm_free(lm);
     sow_arena_free(arena);
 }

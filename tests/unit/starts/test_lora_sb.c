@@ -28,21 +28,44 @@ static void tear_down(fixture *f) {
     sow_arena_free(f->arena);
 }
 
-/* A source that adds a given gradient to the first site's weight. */
+/* A loss whose gradient at the first site's weight is given: sum(W G). */
 typedef struct given {
+    sow_feed feed;
     const sow_sites *sites;
-    const double *gradient; /* [out, in] of the first site; others get none */
+    float gradient[48]; /* [out, in] of the first site; that of others is 0 */
     int calls;
 } given;
 
-static sow_status add_given(void *user) {
-    given *g = user;
-    sow_entry *e = g->sites->at[0].weight;
+static sow_var given_loss(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    given *g = feed->own;
+    sow_entry *w = g->sites->at[0].weight;
+    (void)batch, (void)divisor, (void)tally;
     g->calls++;
-    if (!e->trainable) return SOW_OK;
-    for (int64_t i = 0; i < sow_count(e->grad); i++) sow_put(e->grad, i, g->gradient[i]);
-    e->grad_written = true;
-    return SOW_OK;
+    sow_tensor v = sow_tensor_of(g->gradient, SOW_F32, 2, w->value.shape);
+    sow_var loss = sow_sum(t, sow_mul(t, sow_parameter(t, w), sow_constant(t, v)));
+    for (int64_t i = 1; i < g->sites->count; i++) /* they take part, with gradient 0 */
+        loss = sow_add(t, loss, sow_scale(t, sow_sum(t, sow_parameter(t, g->sites->at[i].weight)), 0, 0));
+    return loss;
+}
+
+/* Zero weights, scaled beyond all bounds: the loss is 0, the gradient infinite. */
+static sow_var infinite_loss(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    given *g = feed->own;
+    (void)batch, (void)divisor, (void)tally;
+    sow_fill(g->sites->at[0].weight->value, 0);
+    return sow_sum(t, sow_scale(t, sow_scale(t, sow_parameter(t, g->sites->at[0].weight), 1e30, 0), 1e30, 0));
+}
+
+static double one_each(sow_feed *feed, int64_t first, int64_t count) {
+    (void)feed, (void)first;
+    return (double)count;
+}
+
+static void give(given *g, const fixture *f, const double *gradient) {
+    static const sow_feed_kind kind = {.loss = given_loss, .counted = one_each};
+    *g = (given){.feed = {.kind = &kind, .state = f->model->state, .batches = 1}, .sites = &f->sites};
+    g->feed.own = g;
+    for (int i = 0; gradient && i < 6; i++) g->gradient[i] = (float)gradient[i];
 }
 
 static const double worked[6] = {1, -2, 3, 4, 5, -6};
@@ -51,10 +74,12 @@ static const double worked[6] = {1, -2, 3, 4, 5, -6};
 static void the_worked_example_comes_out(void **state) {
     fixture f = set_up("mlp:3-2");
     sow_adapter *a;
-    sow_lora_sb_energy energy[1];
-    given g = {.sites = &f.sites, .gradient = worked};
+    sow_lora_sb_report report;
+    given g;
+    give(&g, &f, worked);
     sow_lora_sb_config c = {.rank = 1, .eta = 0.01};
-    OK(sow_lora_sb(&c, f.model->state, &f.sites, add_given, &g, f.arena, &a, energy));
+    OK(sow_lora_sb(&c, &f.sites, &g.feed, f.arena, &a, &report));
+    const sow_lora_sb_energy *energy = report.layers;
     static const double product[6] = {0, .01, -.01, 0, -.01, .01};
     sow_adapter_layer *l = &a->layers[0];
     for (int i = 0; i < 6; i++)
@@ -153,6 +178,7 @@ static int32_t labels[ROWS];
 
 /* The loss of all rows, in an order, times a factor, split into batches of `batch`. */
 typedef struct problem {
+    sow_feed feed;
     sow_model *model;
     const int *order;
     double factor;
@@ -167,27 +193,29 @@ static void fill_rows(const int *order) {
     }
 }
 
-static sow_status gradients_of(void *user) {
-    const problem *p = user;
-    sow_tape *t;
+static sow_var rows_loss(sow_feed *feed, sow_tape *t, int64_t number, double divisor, sow_tally *tally) {
+    const problem *p = feed->own;
+    int64_t at = number * p->batch;
+    (void)tally;
     fill_rows(p->order);
-    SOW_TRY(sow_tape_new(&t));
-    sow_status status = SOW_OK;
-    for (int at = 0; at < ROWS && status == SOW_OK; at += p->batch) {
-        sow_tape_reset(t);
-        sow_var y = p->model->forward(t, p->model->state, p->model,
-                                      sow_constant(t, SOW_TENSOR(inputs + at * IN, SOW_F32, p->batch, IN, 1, 1)));
-        sow_var loss = sow_softmax_cross_entropy(t, y, SOW_TENSOR(labels + at, SOW_I32, p->batch));
-        status = sow_tape_backward(t, sow_scale(t, loss, p->factor * p->batch / ROWS, 0));
-    }
-    sow_tape_free(t);
-    return status;
+    sow_var y = p->model->forward(t, p->model->state, p->model,
+                                  sow_constant(t, SOW_TENSOR(inputs + at * IN, SOW_F32, p->batch, IN, 1, 1)));
+    sow_var loss = sow_softmax_cross_entropy(t, y, SOW_TENSOR(labels + at, SOW_I32, p->batch));
+    return sow_scale(t, loss, p->factor * p->batch / divisor, 0);
 }
 
-static sow_adapter *start_of(fixture *f, problem p, sow_lora_sb_config c, sow_lora_sb_energy *energy) {
+static double rows_counted(sow_feed *feed, int64_t first, int64_t count) {
+    const problem *p = feed->own;
+    (void)first;
+    return (double)(count * p->batch);
+}
+
+static sow_adapter *start_of(fixture *f, problem p, sow_lora_sb_config c, sow_lora_sb_report *report) {
+    static const sow_feed_kind kind = {.loss = rows_loss, .counted = rows_counted};
     sow_adapter *a;
     p.model = f->model;
-    OK(sow_lora_sb(&c, f->model->state, &f->sites, gradients_of, &p, f->arena, &a, energy));
+    p.feed = (sow_feed){.kind = &kind, .state = f->model->state, .batches = ROWS / p.batch, .own = &p};
+    OK(sow_lora_sb(&c, &f->sites, &p.feed, f->arena, &a, report));
     return a;
 }
 
@@ -227,26 +255,25 @@ static void what_the_first_step_does_not_see(void **state) {
 static void passes_and_sketches_give_the_same_start(void **state) {
     fixture f = set_up("mlp:6-8-6");
     problem p = {.factor = 1, .batch = ROWS};
-    sow_lora_sb_energy whole[2], sketched[2];
+    sow_lora_sb_report whole, sketched;
     sow_lora_sb_config c = {.rank = 4, .eta = 0.01, .first_step = SOW_FIRST_STEP_SGD}, little = c, sketch = c;
     little.memory = 1;
     sketch.sketch = true;
-    sow_adapter *one = start_of(&f, p, c, whole), *two = start_of(&f, p, little, NULL),
-                *three = start_of(&f, p, sketch, sketched);
+    sow_adapter *one = start_of(&f, p, c, &whole), *two = start_of(&f, p, little, NULL),
+                *three = start_of(&f, p, sketch, &sketched);
     assert_near(largest_gap(one, two, 1), 0, 0);
     assert_near(largest_gap(one, three, 1), 0, 1e-5);
     for (int64_t i = 0; i < 2; i++)
-        for (int64_t k = 0; k < 4; k++) assert_near(whole[i].captured[k], sketched[i].captured[k], 1e-6);
+        for (int64_t k = 0; k < 4; k++) assert_near(whole.layers[i].captured[k], sketched.layers[i].captured[k], 1e-6);
     for (int64_t n = 0; n < 2; n++) /* one layer is tall, one wide */
         for (int64_t i = 0; i < sow_count(one->layers[n].a->value); i++)
             assert_near(sow_at(one->layers[n].a->value, i), sow_at(three->layers[n].a->value, i), 1e-4);
     sow_adapter_free(one), sow_adapter_free(two), sow_adapter_free(three);
-    given g = {.sites = &f.sites, .gradient = worked};
+    given g;
     sow_adapter *a;
-    double big[48] = {0};
-    g.gradient = big;
+    give(&g, &f, NULL);
     little.first_step = SOW_FIRST_STEP_ADAM;
-    OK(sow_lora_sb(&little, f.model->state, &f.sites, add_given, &g, f.arena, &a, NULL));
+    OK(sow_lora_sb(&little, &f.sites, &g.feed, f.arena, &a, NULL));
     assert_int_equal(g.calls, 2);
     sow_adapter_free(a);
     tear_down(&f);
@@ -342,13 +369,13 @@ static void gradients_of_cores_are_those_of_the_loss(void **state) {
 /* Oracle 4: with a square layer of full rank, SGD on R is SGD on W, step for step. */
 static void at_full_rank_the_core_is_the_weight(void **state) {
     fixture f = set_up("mlp:6-6"), g = set_up("mlp:6-6");
-    sow_lora_sb_energy energy[1];
+    sow_lora_sb_report report;
     sow_adapter *a = start_of(&f, (problem){.factor = 1, .batch = ROWS},
-                              (sow_lora_sb_config){.rank = 6, .eta = 0.01, .first_step = SOW_FIRST_STEP_SGD}, energy),
+                              (sow_lora_sb_config){.rank = 6, .eta = 0.01, .first_step = SOW_FIRST_STEP_SGD}, &report),
                 *same;
     sow_optimizer *core, *weight;
     sow_optimizer_config sgd = {.kind = SOW_SGD, .rate = 0.5};
-    assert_near(energy[0].captured[5], 1, 1e-9);
+    assert_near(report.layers[0].captured[5], 1, 1e-9);
     same = start_of(&g, (problem){.factor = 1, .batch = ROWS},
                     (sow_lora_sb_config){.rank = 6, .eta = 0.01, .first_step = SOW_FIRST_STEP_SGD}, NULL);
     OK(sow_adapter_merge(same)); /* W0 + dW: both begin behind the first step */
@@ -483,15 +510,19 @@ static void the_start_is_the_first_step(void **state) {
         sow_optimizer *sgd;
         OK(sow_arena_new(&arena));
         OK(sow_lm_sites(arena, lm, &sites));
-        sow_lm_gradients source = {.lm = lm, .texts = &texts, .batch = 2};
+        sow_feed *feed;
+        OK(sow_feed_texts(lm, &texts, &(sow_feed_options){.batch = 2}, &feed));
         sow_lora_sb_config c = {.rank = 99, .eta = 0.5, .first_step = SOW_FIRST_STEP_SGD};
-        OK(sow_lora_sb(&c, lm->state, &sites, sow_lm_gradient_source, &source, arena, &a, NULL));
-        assert_true(source.loss > 1 && source.loss < 6);
+        sow_lora_sb_report report;
+        double loss;
+        OK(sow_lora_sb(&c, &sites, feed, arena, &a, &report));
+        assert_true(report.loss > 1 && report.loss < 6);
         OK(sow_state_clone(lm->state, false, &before));
         for (int64_t i = 0; i < sites.count; i++) sites.at[i].weight->trainable = true;
         OK(sow_optimizer_new(&(sow_optimizer_config){.kind = SOW_SGD, .rate = 0.5}, lm->state, &sgd));
         sow_fresh_gradients(lm->state);
-        OK(sow_lm_gradient_source(&source));
+        OK(sow_feed_gradients(feed, &loss));
+        assert_near(loss, report.loss, 1e-12);
         sow_optimizer_step(sgd, 1);
         sow_state_train(lm->state, false);
         for (int64_t i = 0; i < sites.count;
@@ -514,6 +545,7 @@ static void the_start_is_the_first_step(void **state) {
         sow_state_free(before), sow_state_free(stepped);
         sow_optimizer_free(sgd);
         sow_adapter_free(a);
+        sow_feed_free(feed);
         sow_lm_free(lm);
         sow_arena_free(arena);
     }
@@ -530,13 +562,14 @@ static void layers_alone_have_the_same_gradients(void **state) {
         sow_adapter *whole, *alone;
         OK(sow_arena_new(&arena));
         OK(sow_lm_sites(arena, lm, &sites));
-        sow_lm_gradients source = {.lm = lm, .texts = &texts, .batch = 2};
+        sow_feed *feed;
+        OK(sow_feed_texts(lm, &texts, &(sow_feed_options){.batch = 2}, &feed));
         sow_lora_sb_config c = {.rank = 99, .eta = 0.5, .first_step = SOW_FIRST_STEP_SGD}, little = c;
         little.memory = 1;
-        OK(sow_lora_sb(&c, lm->state, &sites, sow_lm_gradient_source, &source, arena, &whole, NULL));
+        OK(sow_lora_sb(&c, &sites, feed, arena, &whole, NULL));
         for (int again = 0; again < 2; again++) {
             lm->recompute = again;
-            OK(sow_lora_sb(&little, lm->state, &sites, sow_lm_gradient_source, &source, arena, &alone, NULL));
+            OK(sow_lora_sb(&little, &sites, feed, arena, &alone, NULL));
             for (int64_t i = 0; i < sow_state_count(whole->state); i++) {
                 sow_tensor x = sow_state_entry(whole->state, i)->value, y = sow_state_entry(alone->state, i)->value;
                 assert_memory_equal(x.data, y.data, sow_bytes(x));
@@ -544,6 +577,7 @@ static void layers_alone_have_the_same_gradients(void **state) {
             sow_adapter_free(alone);
         }
         sow_adapter_free(whole);
+        sow_feed_free(feed);
         sow_lm_free(lm);
         sow_arena_free(arena);
     }
@@ -551,27 +585,22 @@ static void layers_alone_have_the_same_gradients(void **state) {
 
 /* ---- what is refused ---- */
 
-static sow_status add_infinity(void *user) {
-    const sow_sites *sites = user;
-    sow_fill(sites->at[0].weight->grad, INFINITY);
-    sites->at[0].weight->grad_written = true;
-    return SOW_OK;
-}
-
 static void what_cannot_be_is_refused(void **state) {
     fixture f = set_up("mlp:6-8-6");
     sow_adapter *a;
     sow_sites none = {0};
     sow_lora_sb_config c = {.rank = 0, .eta = 0.1};
-    given g = {.sites = &f.sites, .gradient = worked};
-    FAILS(sow_lora_sb(&c, f.model->state, &f.sites, add_given, &g, f.arena, &a, NULL), SOW_E_RANGE, "rank 0");
+    static const sow_feed_kind infinite = {.loss = infinite_loss, .counted = one_each};
+    given g;
+    give(&g, &f, worked);
+    FAILS(sow_lora_sb(&c, &f.sites, &g.feed, f.arena, &a, NULL), SOW_E_RANGE, "rank 0");
     c.rank = 2;
-    FAILS(sow_lora_sb(&c, f.model->state, &none, add_given, &g, f.arena, &a, NULL), SOW_E_ARGUMENT, "no linear layer");
-    FAILS(sow_lora_sb(&c, f.model->state, &f.sites, add_infinity, &f.sites, f.arena, &a, NULL), SOW_E_NUMBER, "fc1");
+    FAILS(sow_lora_sb(&c, &none, &g.feed, f.arena, &a, NULL), SOW_E_ARGUMENT, "no linear layer");
+    g.feed.kind = &infinite;
+    FAILS(sow_lora_sb(&c, &f.sites, &g.feed, f.arena, &a, NULL), SOW_E_NUMBER, "the gradient: fc1");
     sow_site quantised = f.sites.at[0];
     quantised.weight = NULL;
-    FAILS(sow_lora_sb(&c, f.model->state, &(sow_sites){&quantised, 1}, add_given, &g, f.arena, &a, NULL),
-          SOW_E_UNSUPPORTED, "quantised");
+    FAILS(sow_lora_sb(&c, &(sow_sites){&quantised, 1}, &g.feed, f.arena, &a, NULL), SOW_E_UNSUPPORTED, "quantised");
     tear_down(&f);
 }
 

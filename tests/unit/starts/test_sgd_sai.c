@@ -8,13 +8,15 @@ enum { N = 6 };
 static float batch_gradient[2][N] = {{3, -1, 2, 0.5F, -2.5F, 1}, {8, 9, 7, 8, 9, 7}};
 
 typedef struct toy {
+    sow_feed feed;
     sow_state *state;
     bool broken;
 } toy;
 
 /* sum(w * c): its gradient is c. */
-static sow_var loss_of(void *user, sow_tape *t, int64_t batch) {
-    const toy *x = user;
+static sow_var loss_of(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    const toy *x = feed->own;
+    (void)divisor, (void)tally;
     sow_var w = sow_parameter(t, sow_state_find(x->state, "w.weight")),
             loss = sow_sum(t, sow_mul(t, w, sow_constant(t, SOW_TENSOR(batch_gradient[batch], SOW_F32, N))));
     return x->broken ? sow_scale(t, loss, 1, NAN) : loss;
@@ -27,12 +29,10 @@ static sow_gsnr of(const float *g) {
 }
 
 static sow_status measure(toy *x, int64_t batches, bool mean_of_scales, sow_arena *arena, sow_scales *out) {
-    sow_tape *t;
+    static const sow_feed_kind kind = {.loss = loss_of};
     sow_sgd_sai_config config = {.batches = batches, .mean_of_scales = mean_of_scales};
-    OK(sow_tape_new(&t));
-    sow_status status = sow_sgd_sai(&config, t, x->state, loss_of, x, arena, out);
-    sow_tape_free(t);
-    return status;
+    x->feed = (sow_feed){.kind = &kind, .state = x->state, .own = x};
+    return sow_sgd_sai(&config, &x->feed, arena, out);
 }
 
 static void batches_are_averaged_before_or_after(void **state) {

@@ -17,7 +17,7 @@ sow_eva_config sow_eva_defaults(void) {
 typedef struct work {
     const sow_eva_config *config;
     const sow_sites *sites;
-    const sow_eva_source *source;
+    sow_feed *feed;
     sow_arena *arena; /* of the report */
     eva_hook *hooks;
     int64_t *hook_of; /* [sites]: index into hooks */
@@ -90,7 +90,7 @@ static sow_status open_work(work *w) {
     SOW_TRY(check(w->config, w->sites));
     SOW_TRY(open_hooks(w));
     SOW_TRY(open_report(w));
-    SOW_TRY(eva_watch_open(&w->watch, w->sites, w->hooks, w->report->hooks, w->arena));
+    SOW_TRY(eva_watch_open(&w->watch, w->sites, w->feed, w->hooks, w->report->hooks, w->arena));
     SOW_TRY(sow_tape_new(&w->tape));
     return sow_tape_add_tap(w->tape, eva_watch_site, &w->watch);
 }
@@ -119,7 +119,7 @@ static sow_status pass(work *w, int64_t number) {
     sow_tape_train(w->tape, false);
     sow_tape_record(w->tape, false);
     w->watch.next = 0;
-    SOW_TRY(w->source->forward(w->source->user, w->tape, number, last_wanted(w), &w->watch.keep));
+    SOW_TRY(sow_feed_pass(w->feed, w->tape, number, last_wanted(w)));
     SOW_TRY(sow_tape_status(w->tape));
     SOW_TRY(eva_watch_flush(&w->watch));
     w->report->batches++;
@@ -227,7 +227,7 @@ static sow_status look(work *w, bool all_seen) {
 }
 
 static sow_status run_moments(work *w) {
-    int64_t most = w->config->max_batches, next = FIRST_LOOK, all = w->source->batches;
+    int64_t most = w->config->max_batches, next = FIRST_LOOK, all = w->feed->batches;
     if (all > 0 && all < most) most = all;
     for (int64_t b = 1; b <= most && !w->report->converged; b++) {
         SOW_TRY(pass(w, b - 1));
@@ -290,66 +290,13 @@ static sow_status run(work *w, sow_adapter **out) {
     return make_adapter(w, out);
 }
 
-sow_status sow_eva(const sow_eva_config *config, const sow_sites *sites, const sow_eva_source *source, sow_arena *arena,
+sow_status sow_eva(const sow_eva_config *config, const sow_sites *sites, sow_feed *feed, sow_arena *arena,
                    sow_adapter **out, sow_eva_report *report) {
     *report = (sow_eva_report){0};
-    work w = {.config = config, .sites = sites, .source = source, .arena = arena, .report = report};
+    work w = {.config = config, .sites = sites, .feed = feed, .arena = arena, .report = report};
     sow_float_mode mode = sow_flush_denormals();
     sow_status status = run(&w, out);
     sow_restore_float_mode(mode);
     close_work(&w);
     return status;
-}
-
-/* ---- sources ---- */
-
-static sow_status reserve(sow_eva_texts *s, int64_t rows) {
-    if (rows <= s->keep_room) return SOW_OK;
-    SOW_TRY(SOW_NEW(s->arena, s->keep, 2 * rows));
-    s->keep_room = 2 * rows;
-    return SOW_OK;
-}
-
-/* labels[i] is the token behind row i, so a row counts where the label before it does; of the first token of a sequence nothing is
- * predicted: it counts where the second does. */
-static void mark_answers(const sow_tokens *tokens, const int32_t *labels, uint8_t *keep) {
-    for (int64_t s = 0; s < tokens->sequences; s++)
-        for (int64_t first = tokens->start[s], i = first; i < tokens->start[s + 1]; i++)
-            keep[i] = labels[i > first ? i - 1 : i] >= 0;
-}
-
-/* Layers are counted by the number behind the last "layers.", "layer." or "h." of the site's name. */
-static int64_t layers_until(const sow_site *site) {
-    for (const char *at = site->name; (at = strchr(at, '.')); at++)
-        if (at[1] >= '0' && at[1] <= '9') return strtoll(at + 1, NULL, 10) + 1;
-    return 0;
-}
-
-sow_status sow_eva_texts_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
-                                 const uint8_t **keep) {
-    sow_eva_texts *s = user;
-    sow_tokens tokens;
-    sow_tensor labels;
-    SOW_TRY(sow_text_batches_at(s->batches, number, &tokens, &labels));
-    *keep = NULL;
-    if (s->label_mask) {
-        SOW_TRY(reserve(s, tokens.start[tokens.sequences]));
-        mark_answers(&tokens, labels.data, s->keep);
-        *keep = s->keep;
-    }
-    s->lm->layer_limit = layers_until(last);
-    sow_lm_states(tape, s->lm, &tokens);
-    s->lm->layer_limit = 0;
-    return SOW_OK;
-}
-
-sow_status sow_eva_images_forward(void *user, sow_tape *tape, int64_t number, const sow_site *last,
-                                  const uint8_t **keep) {
-    const sow_eva_images *s = user;
-    sow_tensor inputs, labels;
-    (void)last;
-    *keep = NULL;
-    SOW_TRY(sow_batches_at(s->batches, number, &inputs, &labels));
-    s->model->forward(tape, s->model->state, s->model, sow_constant(tape, inputs));
-    return SOW_OK;
 }

@@ -32,7 +32,7 @@ typedef struct eva_watch {
     const sow_sites *sites;
     eva_hook *hooks;
     int64_t hook_count, next; /* next: the hook that is expected first */
-    const uint8_t *keep;      /* of the batch under way */
+    const sow_feed *feed;     /* whose `keep` says which rows count */
     sow_arena *waiting;       /* rows that wait */
     sow_mark empty;
     int64_t *queue, queued;
@@ -40,7 +40,8 @@ typedef struct eva_watch {
     int workers;
     int64_t most_rows; /* of a batch, for messages */
 } eva_watch;
-sow_status eva_watch_open(eva_watch *w, const sow_sites *sites, eva_hook *hooks, int64_t count, sow_arena *arena);
+sow_status eva_watch_open(eva_watch *w, const sow_sites *sites, const sow_feed *feed, eva_hook *hooks, int64_t count,
+                          sow_arena *arena);
 void eva_watch_close(eva_watch *w);
 /* The tap: rows that count are copied where the site is an active hook's. */
 sow_var eva_watch_site(void *user, sow_tape *tape, const char *name, sow_var x, sow_var y);

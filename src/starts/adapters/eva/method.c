@@ -44,8 +44,7 @@ typedef struct job {
     sow_call *call;
     sow_eva_config config;
     subject on;
-    sow_text_batches *text_batches; /* of --model */
-    sow_batches *batches;           /* of --arch */
+    sow_feed *feed;
     sow_adapter *adapter;
     sow_eva_report report;
 } job;
@@ -110,9 +109,9 @@ static void announce(const job *j, int64_t rows, double forward) {
                  (double)j->config.max_batches * 5 * forward / 180);
 }
 
-static sow_status solve(job *j, const sow_eva_source *source) {
+static sow_status solve(job *j) {
     double begin = sow_seconds();
-    SOW_TRY(sow_eva(&j->config, &j->on.sites, source, j->call->arena, &j->adapter, &j->report));
+    SOW_TRY(sow_eva(&j->config, &j->on.sites, j->feed, j->call->arena, &j->adapter, &j->report));
     sow_note("%lld batches in %.3g s", (long long)j->report.batches, sow_seconds() - begin);
     if (!j->report.converged)
         sow_warn("not settled after %lld batches: what was found so far is used; --max-batches allows more",
@@ -128,15 +127,14 @@ static sow_status start_lm(job *j) {
     SOW_TRY(subject_open_lm(call, base_model_open_frozen, &j->on));
     int64_t size = sow_int(call, "svd-batch");
     const sow_texts *texts = j->on.base.texts;
-    SOW_TRY(sow_text_batches_new(texts, size, j->config.seed, !sow_flag(call, "in-order"), &j->text_batches));
+    const sow_feed_options order = {.batch = size,
+                                    .seed = j->config.seed,
+                                    .shuffle = !sow_flag(call, "in-order"),
+                                    .answers = !strcmp(sow_text(call, "label-mask"), "on")};
+    SOW_TRY(sow_feed_texts(j->on.base.lm, texts, &order, &j->feed));
     int64_t rows = texts->start[texts->count] * size / texts->count;
     announce(j, rows, base_seconds(&j->on.base, rows) / 3);
-    sow_eva_texts from = {.lm = j->on.base.lm,
-                          .batches = j->text_batches,
-                          .label_mask = !strcmp(sow_text(call, "label-mask"), "on"),
-                          .arena = call->arena};
-    sow_eva_source source = {sow_eva_texts_forward, sow_text_batches_per_epoch(j->text_batches), &from};
-    return solve(j, &source);
+    return solve(j);
 }
 
 /* ---- networks on images ---- */
@@ -145,12 +143,10 @@ static sow_status start_network(job *j) {
     sow_call *call = j->call;
     SOW_TRY(subject_open_network(call, &j->on));
     int64_t size = sow_int(call, "svd-batch");
-    SOW_TRY(sow_batches_new(j->on.data, &j->on.data->train, size, j->config.seed, !sow_flag(call, "in-order"),
-                            SOW_AUGMENT_NONE, &j->batches));
+    const sow_feed_options order = {.batch = size, .seed = j->config.seed, .shuffle = !sow_flag(call, "in-order")};
+    SOW_TRY(sow_feed_network(j->on.model, j->on.data, &j->on.data->train, &order, &j->feed));
     announce(j, size, 0);
-    sow_eva_images from = {j->on.model, j->batches};
-    sow_eva_source source = {sow_eva_images_forward, sow_batches_per_epoch(j->batches), &from};
-    return solve(j, &source);
+    return solve(j);
 }
 
 /* ---- the folder ---- */
@@ -185,8 +181,7 @@ static sow_status run(sow_call *call) {
     sow_status status = sow_text(call, "model") ? start_lm(&j) : start_network(&j);
     if (status == SOW_OK) status = write_folder(&j);
     sow_adapter_free(j.adapter);
-    sow_text_batches_free(j.text_batches);
-    sow_batches_free(j.batches);
+    sow_feed_free(j.feed);
     subject_close(&j.on);
     return status;
 }

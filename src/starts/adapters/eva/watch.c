@@ -6,8 +6,9 @@
 
 enum { TOGETHER = 8 }; /* hooks whose rows wait for each other: two layers of a transformer */
 
-sow_status eva_watch_open(eva_watch *w, const sow_sites *sites, eva_hook *hooks, int64_t count, sow_arena *arena) {
-    *w = (eva_watch){.sites = sites, .hooks = hooks, .hook_count = count, .workers = sow_threads()};
+sow_status eva_watch_open(eva_watch *w, const sow_sites *sites, const sow_feed *feed, eva_hook *hooks, int64_t count,
+                          sow_arena *arena) {
+    *w = (eva_watch){.sites = sites, .feed = feed, .hooks = hooks, .hook_count = count, .workers = sow_threads()};
     SOW_TRY(SOW_NEW(arena, w->queue, TOGETHER));
     SOW_TRY(SOW_NEW(arena, w->scratch, w->workers));
     SOW_TRY(sow_arena_new(&w->waiting));
@@ -41,7 +42,7 @@ static sow_status gather(eva_watch *w, eva_hook *hook, sow_tensor x) {
     sow_tensor to = sow_tensor_of(all, SOW_F32, x.rank, x.shape);
     SOW_TRY(sow_copy(to, x));
     for (int64_t r = 0; r < rows; r++) {
-        if (w->keep && !w->keep[r]) continue;
+        if (w->feed->keep && !w->feed->keep[r]) continue;
         if (kept < r) memcpy(all + kept * in, all + r * in, (size_t)in * sizeof *all);
         kept++;
     }

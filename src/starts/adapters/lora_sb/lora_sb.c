@@ -154,8 +154,8 @@ static void decompose_cell(void *context, int64_t i) {
 
 typedef struct starting {
     const sow_lora_sb_config *config;
-    sow_state *state;
     const sow_sites *sites;
+    sow_feed *feed;
     sow_adapter *adapter;
     part *parts;        /* [sites] */
     sow_arena *scratch; /* sums of gradients of one group */
@@ -172,19 +172,19 @@ static int64_t group_end(const starting *s, int64_t first) {
 }
 
 static sow_status open_group(starting *s, int64_t first, int64_t end) {
-    sow_state_train(s->state, false);
+    sow_state_train(s->feed->state, false);
     for (int64_t i = first; i < end; i++) {
         sow_entry *e = s->sites->at[i].weight;
         SOW_TRY(sow_tensor_like(s->scratch, e->value, &e->grad));
         e->trainable = true;
     }
-    sow_fresh_gradients(s->state);
+    sow_fresh_gradients(s->feed->state);
     return SOW_OK;
 }
 
 static void close_group(starting *s, int64_t first, int64_t end) {
     for (int64_t i = first; i < end; i++) s->sites->at[i].weight->grad = (sow_tensor){0};
-    sow_state_train(s->state, false);
+    sow_state_train(s->feed->state, false);
 }
 
 static sow_status decompose_group(starting *s, int64_t first, int64_t end) {
@@ -199,10 +199,10 @@ static sow_status decompose_group(starting *s, int64_t first, int64_t end) {
     return SOW_OK;
 }
 
-static sow_status start_group(starting *s, int64_t first, int64_t end, sow_gradient_source source, void *user) {
+static sow_status start_group(starting *s, int64_t first, int64_t end, double *loss) {
     sow_mark mark = sow_arena_mark(s->scratch);
     sow_status status = open_group(s, first, end);
-    if (status == SOW_OK) status = source(user);
+    if (status == SOW_OK) status = sow_feed_gradients(s->feed, loss);
     if (status == SOW_OK) status = decompose_group(s, first, end);
     close_group(s, first, end);
     sow_arena_release(s->scratch, mark);
@@ -221,7 +221,6 @@ static sow_status check_site(const sow_site *site) {
 /* Empty layers first: their addresses move while layers are added. */
 static sow_status add_layers(starting *s, sow_arena *arena, sow_lora_sb_energy *energy) {
     const sow_sites *sites = s->sites;
-    if (!energy) SOW_TRY(SOW_NEW(arena, energy, sites->count));
     SOW_TRY(SOW_NEW(arena, s->parts, sites->count));
     for (int64_t i = 0; i < sites->count; i++) {
         const sow_site *site = &sites->at[i];
@@ -239,25 +238,25 @@ static sow_status add_layers(starting *s, sow_arena *arena, sow_lora_sb_energy *
     return SOW_OK;
 }
 
-static sow_status start_all(starting *s, sow_gradient_source source, void *user, sow_arena *arena,
-                            sow_lora_sb_energy *energy) {
-    SOW_TRY(add_layers(s, arena, energy));
+static sow_status start_all(starting *s, sow_arena *arena, sow_lora_sb_report *report) {
+    SOW_TRY(SOW_NEW(arena, report->layers, s->sites->count));
+    SOW_TRY(add_layers(s, arena, report->layers));
     for (int64_t first = 0, end; first < s->sites->count; first = end) {
         end = group_end(s, first);
-        SOW_TRY(start_group(s, first, end, source, user));
+        SOW_TRY(start_group(s, first, end, &report->loss));
     }
     return SOW_OK;
 }
 
-sow_status sow_lora_sb(const sow_lora_sb_config *config, sow_state *state, const sow_sites *sites,
-                       sow_gradient_source source, void *user, sow_arena *arena, sow_adapter **out,
-                       sow_lora_sb_energy *energy) {
-    starting s = {.config = config, .state = state, .sites = sites};
+sow_status sow_lora_sb(const sow_lora_sb_config *config, const sow_sites *sites, sow_feed *feed, sow_arena *arena,
+                       sow_adapter **out, sow_lora_sb_report *report) {
+    sow_lora_sb_report unwanted;
+    starting s = {.config = config, .sites = sites, .feed = feed};
     if (config->rank < 1) return sow_fail(SOW_E_RANGE, "rank %lld, expected at least 1", (long long)config->rank);
     if (sites->count == 0) return sow_fail(SOW_E_ARGUMENT, "the model has no linear layer to adapt");
     SOW_TRY(sow_arena_new(&s.scratch));
     sow_status status = sow_adapter_new(config->rank, (double)config->rank, false, &s.adapter);
-    if (status == SOW_OK) status = start_all(&s, source, user, arena, energy);
+    if (status == SOW_OK) status = start_all(&s, arena, report ? report : &unwanted);
     sow_arena_free(s.scratch);
     if (status == SOW_OK) *out = s.adapter;
     else sow_adapter_free(s.adapter);

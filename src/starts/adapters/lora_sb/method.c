@@ -86,17 +86,18 @@ static void settle_config(job *j) {
     j->made.rank = j->config.rank;
 }
 
-static sow_status start(job *j, sow_state *state, const sow_sites *sites, sow_gradient_source source, void *user) {
-    sow_lora_sb_energy *energy;
-    SOW_TRY(SOW_NEW(j->call->arena, energy, sites->count));
-    j->made.energy = energy;
-    SOW_TRY(sow_lora_sb(&j->config, state, sites, source, user, j->call->arena, &j->adapter, energy));
+static sow_status start(job *j, sow_feed *feed) {
+    sow_lora_sb_report report;
+    SOW_TRY(sow_lora_sb(&j->config, &j->on.sites, feed, j->call->arena, &j->adapter, &report));
+    j->made.energy = report.layers;
+    j->made.loss = report.loss;
     j->made.adapter = j->adapter;
     int64_t untouched = 0;
-    for (int64_t i = 0; i < sites->count; i++) untouched += energy[i].total <= 0;
+    for (int64_t i = 0; i < j->on.sites.count; i++) untouched += report.layers[i].total <= 0;
     if (untouched > 0)
         sow_warn("%lld of %lld layers got no gradient from the samples: their directions mean nothing",
-                 (long long)untouched, (long long)sites->count);
+                 (long long)untouched, (long long)j->on.sites.count);
+    subject_describe(j->call, &j->on, j->adapter);
     return SOW_OK;
 }
 
@@ -125,16 +126,15 @@ static void announce(const job *j, const sow_texts *texts) {
         seconds < 90 ? ceil(seconds) : ceil(seconds / 60), seconds < 90 ? "s" : "minutes");
 }
 
-static sow_status start_on(job *j, sow_texts *texts) {
-    sow_lm_gradients gradients = {.lm = j->on.base.lm, .texts = texts, .batch = sow_int(j->call, "batch")};
-    if (gradients.batch > texts->count) gradients.batch = texts->count;
+static sow_status start_on(job *j, const sow_texts *texts) {
+    sow_feed *feed;
     j->made.samples = texts->count;
     j->made.tokens = texts->start[texts->count];
     announce(j, texts);
-    SOW_TRY(start(j, j->on.base.lm->state, &j->on.sites, sow_lm_gradient_source, &gradients));
-    j->made.loss = gradients.loss;
-    subject_describe(j->call, &j->on, j->adapter);
-    return SOW_OK;
+    SOW_TRY(sow_feed_texts(j->on.base.lm, texts, &(sow_feed_options){.batch = sow_int(j->call, "batch")}, &feed));
+    sow_status status = start(j, feed);
+    sow_feed_free(feed);
+    return status;
 }
 
 static sow_status start_lm(job *j) {
@@ -178,18 +178,19 @@ static sow_status draw_examples(job *j, sow_part *out) {
 
 static sow_status start_network(job *j) {
     sow_part part;
+    sow_feed *feed;
     SOW_TRY(subject_open_network(j->call, &j->on));
     SOW_TRY(settle_rate(j, j->on.data->train.count));
     settle_config(j);
     SOW_TRY(draw_examples(j, &part));
-    sow_model_gradients gradients = {
-        .model = j->on.model, .data = j->on.data, .part = &part, .batch = sow_int(j->call, "batch")};
     j->made.base = j->on.name;
     j->made.data = j->on.data_name;
     j->made.samples = part.count;
-    SOW_TRY(start(j, j->on.model->state, &j->on.sites, sow_model_gradient_source, &gradients));
-    j->made.loss = gradients.loss;
-    return SOW_OK;
+    const sow_feed_options order = {.batch = sow_int(j->call, "batch")};
+    SOW_TRY(sow_feed_network(j->on.model, j->on.data, &part, &order, &feed));
+    sow_status status = start(j, feed);
+    sow_feed_free(feed);
+    return status;
 }
 
 /* ---- the folder ---- */

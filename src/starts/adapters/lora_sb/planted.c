@@ -139,8 +139,9 @@ sow_status lora_sb_plant(const sow_call *call, tuning *out) {
         if (status == SOW_OK) status = make_data(seed, teacher, &out->data);
         sow_model_free(teacher);
     }
-    sow_state_train(out->model->state, false);
-    if (status == SOW_OK) status = sow_model_sites(call->arena, out->model, &out->sites);
-    if (status != SOW_OK) tuning_close(out);
-    return status;
+    SOW_TRY(status);
+    out->state = out->model->state;
+    sow_state_train(out->state, false);
+    SOW_TRY(sow_model_sites(call->arena, out->model, &out->sites));
+    return tuning_open_parts(out);
 }

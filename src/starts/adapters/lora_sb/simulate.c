@@ -4,25 +4,36 @@
 #include <math.h>
 #include <string.h>
 
-#include "nn/lm/base_model.h"
-
 const sow_option lora_sb_simulate_options[] = {
     SOW_OPTION_CHOICE("adapter", "sb", "sb|sb-r0|sb-raw|lora|rslora|pissa|olora|lora-xs|core-random|full",
                       "what is tuned; sb-r0: sb's subspaces with R = 0; sb-raw: without the sign; full: everything"),
     SOW_OPTION_INT("samples", "200", 1, 1e9, "sb: for the gradient"),
     SOW_OPTION_FLAG("planted", "a planted problem instead of data sets"),
-    SOW_OPTION_TEXT("model", NULL, "a language model instead of --arch; --data: its texts"),
-    SOW_OPTION_INT("held-out", "64", 1, 1e6, "--model: sequences for validation"),
-    BASE_TEXT_OPTIONS,
     TUNING_OPTIONS,
     {0},
 };
 
 /* ---- arms ---- */
 
-sow_status lora_sb_arm_of(const sow_call *call, lora_sb_arm *out) {
+/* What is tuned. */
+typedef struct arm {
+    bool full, sb;             /* full: the whole network; sb: the method or one of its controls */
+    sow_adapter_start start;   /* neither */
+    sow_lora_sb_config config; /* sb; eta is the rate's */
+} arm;
+
+typedef struct simulation {
+    sow_call *call;
+    tuning t;
+    arm arm;
+    sow_feed *samples; /* for sb's gradient */
+    sow_part part;     /* of images: which */
+    sow_texts *rest, *drawn;
+} simulation;
+
+static sow_status arm_of(const sow_call *call, arm *out) {
     const char *name = sow_text(call, "adapter");
-    *out = (lora_sb_arm){.full = !strcmp(name, "full"), .sb = !strncmp(name, "sb", 2)};
+    *out = (arm){.full = !strcmp(name, "full"), .sb = !strncmp(name, "sb", 2)};
     out->config = (sow_lora_sb_config){
         .rank = sow_int(call, "rank"),
         .first_step = !strcmp(name, "sb-raw") ? SOW_FIRST_STEP_SGD : SOW_FIRST_STEP_ADAM,
@@ -32,24 +43,38 @@ sow_status lora_sb_arm_of(const sow_call *call, lora_sb_arm *out) {
     return out->full || out->sb ? SOW_OK : sow_adapter_start_parse(name, &out->start);
 }
 
-sow_status lora_sb_arm_make(const lora_sb_arm *arm, double rate, int64_t warmup, sow_state *state,
-                            const sow_sites *sites, sow_gradient_source source, void *user, sow_arena *arena,
-                            sow_adapter **out, sow_lora_sb_energy *energy) {
-    sow_lora_sb_config config = arm->config;
+/* The adapter of an arm that is tuned with this first rate; NULL for full. */
+static sow_status make_adapter(simulation *s, double eta, sow_adapter **out, sow_lora_sb_report *report) {
+    sow_lora_sb_config config = s->arm.config;
     *out = NULL;
-    if (arm->full) return SOW_OK;
-    config.eta = rate / (double)(warmup > 0 ? warmup : 1);
-    if (arm->sb) return sow_lora_sb(&config, state, sites, source, user, arena, out, energy);
-    return sow_adapter_make(arm->start, sites, config.rank, (double)config.rank, config.seed, out);
+    if (s->arm.full) return SOW_OK;
+    config.eta = eta;
+    if (s->arm.sb) return sow_lora_sb(&config, &s->t.sites, s->samples, s->call->arena, out, report);
+    return sow_adapter_make(s->arm.start, &s->t.sites, config.rank, (double)config.rank, config.seed, out);
 }
 
-int64_t lora_sb_numbers(const sow_state *state) {
+/* How many numbers training everything changes. */
+static int64_t numbers(const sow_state *state) {
     int64_t count = 0;
     for (int64_t i = 0; i < sow_state_count(state); i++) {
         const sow_entry *e = sow_state_entry(state, i);
         if (e->role != SOW_ROLE_BUFFER) count += sow_count(e->value);
     }
     return count;
+}
+
+/* Training examples in a row, each seed has its own; texts at random. */
+static sow_status choose_samples(simulation *s) {
+    int64_t want = sow_int(s->call, "samples"), seed = sow_int(s->call, "seed");
+    tuning *t = &s->t;
+    if (t->model) {
+        int64_t all = t->data->train.count;
+        s->part = t->data->train;
+        if (want < all) s->part.index += seed * want % (all - want), s->part.count = want;
+        return sow_feed_network(t->model, t->data, &s->part, &(sow_feed_options){.batch = 100}, &s->samples);
+    }
+    if (want < t->train->count) SOW_TRY(sow_texts_split(t->train, want, (uint64_t)seed + 1, &s->rest, &s->drawn));
+    return sow_feed_texts(t->base.lm, s->drawn ? s->drawn : t->train, &(sow_feed_options){.batch = 4}, &s->samples);
 }
 
 /* ---- identities, measured ---- */
@@ -75,13 +100,14 @@ static sow_status residual(sow_arena *arena, const sow_lora_sb_config *config, c
 }
 
 /* The largest gap, over the layers, between the share of dW that B R A holds and that which its singular values claim. */
-static sow_status energy_error(tuning *t, const sow_lora_sb_config *config, sow_model_gradients *gradients,
+static sow_status energy_error(const tuning *t, const sow_lora_sb_config *config, sow_feed *samples,
                                const sow_adapter *a, const sow_lora_sb_energy *energy, double *worst) {
-    sow_state *state = t->model->state;
+    sow_state *state = t->state;
+    double loss;
     for (int64_t i = 0; i < a->count; i++) a->layers[i].site->weight->trainable = true;
     SOW_TRY(sow_state_add_gradients(state));
     sow_fresh_gradients(state);
-    sow_status status = sow_model_gradient_source(gradients);
+    sow_status status = sow_feed_gradients(samples, &loss);
     sow_state_train(state, false);
     SOW_TRY(status);
     *worst = 0;
@@ -131,32 +157,11 @@ static sow_status export_error(tuning *t, sow_adapter *a, double *worst) {
 
 /* ---- tunings ---- */
 
-typedef struct simulation {
-    sow_call *call;
-    tuning t;
-    lora_sb_arm arm;
-    sow_model_gradients gradients;
-    sow_part samples;
-} simulation;
-
-/* Training examples in a row; each seed has its own. */
-static void choose_samples(simulation *s) {
-    int64_t want = sow_int(s->call, "samples"), all = s->t.data->train.count;
-    s->samples = s->t.data->train;
-    if (want < all) {
-        s->samples.index += sow_int(s->call, "seed") * want % (all - want);
-        s->samples.count = want;
-    }
-    s->gradients = (sow_model_gradients){.model = s->t.model, .data = s->t.data, .part = &s->samples, .batch = 100};
-    if (s->gradients.batch > s->samples.count) s->gradients.batch = s->samples.count;
-}
-
-static sow_status check_identities(simulation *s, double rate, int64_t warmup, sow_adapter *a,
-                                   const sow_lora_sb_energy *energy) {
+static sow_status check_identities(simulation *s, double eta, sow_adapter *a, const sow_lora_sb_energy *energy) {
     double energies, exported;
     sow_lora_sb_config config = s->arm.config;
-    config.eta = rate / (double)(warmup > 0 ? warmup : 1);
-    SOW_TRY(energy_error(&s->t, &config, &s->gradients, a, energy, &energies));
+    config.eta = eta;
+    SOW_TRY(energy_error(&s->t, &config, s->samples, a, energy, &energies));
     SOW_TRY(export_error(&s->t, a, &exported));
     int failed = json_object_set_new(s->call->result, "energy_error", json_real(energies));
     failed |= json_object_set_new(s->call->result, "export_error", json_real(exported));
@@ -167,18 +172,17 @@ static sow_status check_identities(simulation *s, double rate, int64_t warmup, s
 static sow_status tune_at(simulation *s, const tuning_recipe *all, int i, tuning_outcome *out) {
     tuning_recipe recipe = *all;
     int64_t warmup = (int64_t)(all->warmup * (double)all->steps);
+    double eta = all->rates[i] / (double)(warmup > 0 ? warmup : 1);
     sow_adapter *adapter;
-    sow_lora_sb_energy *energy;
+    sow_lora_sb_report report;
     int best;
     recipe.rates[0] = all->rates[i];
     recipe.rate_count = 1;
-    SOW_TRY(SOW_NEW(s->call->arena, energy, s->t.sites.count));
-    SOW_TRY(lora_sb_arm_make(&s->arm, recipe.rates[0], warmup, s->t.model->state, &s->t.sites,
-                             sow_model_gradient_source, &s->gradients, s->call->arena, &adapter, energy));
+    SOW_TRY(make_adapter(s, eta, &adapter, &report));
     sow_status status = SOW_OK;
-    if (i == 0 && s->arm.sb && !s->arm.config.zero_core)
-        status = check_identities(s, recipe.rates[0], warmup, adapter, energy);
-    int64_t trained = adapter ? sow_adapter_trained(adapter) : lora_sb_numbers(s->t.model->state);
+    if (i == 0 && s->arm.sb && !s->arm.config.zero_core && s->t.model)
+        status = check_identities(s, eta, adapter, report.layers);
+    int64_t trained = adapter ? sow_adapter_trained(adapter) : numbers(s->t.state);
     if (status == SOW_OK) status = tuning_run(&s->t, adapter, &recipe, out, &best);
     if (adapter) sow_adapter_unshift(adapter);
     sow_adapter_free(adapter);
@@ -187,12 +191,13 @@ static sow_status tune_at(simulation *s, const tuning_recipe *all, int i, tuning
     return status;
 }
 
-static sow_status tune_all(simulation *s) {
+static sow_status run(simulation *s) {
     tuning_recipe recipe;
     tuning_outcome *outcomes;
     int best = 0;
-    SOW_TRY(lora_sb_arm_of(s->call, &s->arm));
-    choose_samples(s);
+    SOW_TRY(arm_of(s->call, &s->arm));
+    SOW_TRY(sow_flag(s->call, "planted") ? lora_sb_plant(s->call, &s->t) : tuning_open(s->call, &s->t));
+    SOW_TRY(choose_samples(s));
     SOW_TRY(tuning_recipe_of(s->call, &recipe));
     SOW_TRY(SOW_NEW(s->call->arena, outcomes, recipe.rate_count));
     for (int i = 0; i < recipe.rate_count; i++) {
@@ -206,9 +211,10 @@ sow_status lora_sb_simulate(sow_call *call) {
     simulation s = {.call = call};
     if (sow_flag(call, "pretrain-only")) return tuning_write_base(call);
     SOW_TRY(sow_check_output(call, sow_text(call, "out")));
-    if (sow_text(call, "model")) return lora_sb_simulate_lm(call);
-    SOW_TRY(sow_flag(call, "planted") ? lora_sb_plant(call, &s.t) : tuning_open(call, &s.t));
-    sow_status status = tune_all(&s);
+    sow_status status = run(&s);
+    sow_feed_free(s.samples);
+    sow_texts_free(s.rest);
+    sow_texts_free(s.drawn);
     tuning_close(&s.t);
     return status == SOW_OK ? tuning_write(call) : status;
 }

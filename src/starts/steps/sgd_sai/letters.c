@@ -19,6 +19,7 @@ static const size_t bytes_max = (size_t)64 << 20;
 static const char *const usual = "/usr/share/common-licenses"; /* Debian's base-files: about 240 kB of English */
 
 typedef struct letters {
+    sow_feed train, validation;
     sow_lm *lm;
     const int32_t *ids;                             /* of every byte of the text */
     int64_t *learn, *held, learn_count, held_count; /* first bytes of chunks */
@@ -74,7 +75,6 @@ static sow_status read_text(sai_subject *s, letters *l) {
         if (c % 10 == 9) l->held[l->held_count++] = c * CHUNK;
         else l->learn[l->learn_count++] = c * CHUNK;
     }
-    s->has_validation = true;
     return SOW_OK;
 }
 
@@ -87,47 +87,62 @@ static void put(letters *l, int64_t sequence, int64_t first) {
     l->batch_start[sequence + 1] = (sequence + 1) * l->context;
 }
 
-static sow_tensor labels_of(const letters *l, int64_t sequences) {
-    return SOW_TENSOR(l->batch_labels, SOW_I32, sequences * l->context);
+/* The loss of the sequences that are there. */
+static sow_var loss_of(letters *l, sow_tape *t, int64_t sequences, double divisor, sow_tally *tally) {
+    const sow_tokens tokens = {l->batch_ids, l->batch_start, sequences};
+    int64_t count = sequences * l->context;
+    if (divisor <= 0) divisor = (double)count;
+    sow_var loss = sow_lm_loss(t, l->lm, &tokens, SOW_TENSOR(l->batch_labels, SOW_I32, count), divisor);
+    if (!loss) return NULL;
+    tally->examples += (double)count;
+    tally->loss += divisor * sow_scalar(loss);
+    tally->correct = NAN;
+    return loss;
 }
 
-static sow_var letters_loss(sai_subject *s, sow_tape *t, int64_t batch, sow_tally *tally) {
-    letters *l = s->own;
+static sow_var train_loss(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    letters *l = feed->own;
     sow_rng_at_index(&l->rng, "letters", (uint64_t)batch);
     for (int64_t i = 0; i < l->batch; i++) {
         int64_t chunk = l->learn[sow_rng_below(&l->rng, (uint64_t)l->learn_count)];
         put(l, i, chunk + (int64_t)sow_rng_below(&l->rng, (uint64_t)(CHUNK - l->context)));
     }
-    const sow_tokens tokens = {l->batch_ids, l->batch_start, l->batch};
-    sow_var loss = sow_lm_loss(t, l->lm, &tokens, labels_of(l, l->batch), 0);
-    if (!loss) return NULL;
-    double count = (double)(l->batch * l->context);
-    tally->examples += count;
-    tally->loss += count * sow_scalar(loss);
-    tally->correct = NAN;
-    return loss;
+    return loss_of(l, t, l->batch, divisor, tally);
 }
 
-static sow_status letters_evaluate(sai_subject *s, sow_tape *t, sow_tally *tally) {
-    letters *l = s->own;
-    int64_t each = (CHUNK - 1) / l->context, counted;
-    double sum;
-    for (int64_t c = 0; c < l->held_count;) {
-        int64_t sequences = 0;
-        for (int64_t end = c + HELD_CHUNKS; c < end && c < l->held_count; c++)
-            for (int64_t i = 0; i < each; i++) put(l, sequences++, l->held[c] + i * l->context);
-        const sow_tokens tokens = {l->batch_ids, l->batch_start, sequences};
-        SOW_TRY(sow_lm_score(t, l->lm, &tokens, labels_of(l, sequences), &sum, &counted));
-        tally->loss += sum;
-        tally->examples += (double)counted;
-    }
-    tally->correct = NAN;
-    return SOW_OK;
+static double train_counted(sow_feed *feed, int64_t first, int64_t count) {
+    const letters *l = feed->own;
+    (void)first;
+    return (double)(count * l->batch * l->context);
 }
 
-static void letters_close(sai_subject *s) {
-    letters *l = s->own;
-    sow_lm_free(l->lm);
+/* Held-out chunks of a batch: the last one has fewer. */
+static int64_t held_chunks(const letters *l, int64_t batch) {
+    int64_t left = l->held_count - batch * HELD_CHUNKS;
+    return left < HELD_CHUNKS ? left : HELD_CHUNKS;
+}
+
+static sow_var held_loss(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    letters *l = feed->own;
+    int64_t each = (CHUNK - 1) / l->context, sequences = 0;
+    for (int64_t c = 0; c < held_chunks(l, batch); c++)
+        for (int64_t i = 0; i < each; i++) put(l, sequences++, l->held[batch * HELD_CHUNKS + c] + i * l->context);
+    return loss_of(l, t, sequences, divisor, tally);
+}
+
+static double held_counted(sow_feed *feed, int64_t first, int64_t count) {
+    const letters *l = feed->own;
+    int64_t chunks = 0;
+    for (int64_t b = first; b < first + count; b++) chunks += held_chunks(l, b);
+    return (double)(chunks * ((CHUNK - 1) / l->context) * l->context);
+}
+
+static void open_feeds(letters *l) {
+    static const sow_feed_kind train = {.loss = train_loss, .counted = train_counted},
+                               held = {.loss = held_loss, .counted = held_counted};
+    l->train = (sow_feed){.kind = &train, .state = l->lm->state, .own = l};
+    l->validation = (sow_feed){
+        .kind = &held, .state = l->lm->state, .batches = (l->held_count + HELD_CHUNKS - 1) / HELD_CHUNKS, .own = l};
 }
 
 /* ---- the model ---- */
@@ -169,18 +184,16 @@ static sow_status make_room(sow_arena *arena, letters *l) {
 }
 
 sow_status sai_open_letters(sai_subject *s) {
-    static const sai_kind kind = {letters_loss, letters_evaluate, letters_close};
     sow_call *call = s->call;
     sow_lm_config config;
     letters *l;
     SOW_TRY(SOW_NEW(call->arena, l, 1));
-    s->kind = &kind;
-    s->own = l;
     s->model_name = sow_text(call, "arch");
     SOW_TRY(configure(s->model_name, 1, &config)); /* before the text is read */
     SOW_TRY(read_text(s, l));
     SOW_TRY(configure(s->model_name, l->vocabulary, &config));
     SOW_TRY(sow_lm_declare(&config, SOW_F32, &l->lm));
+    s->letters = l->lm;
     s->state = l->lm->state;
     s->heads = config.heads;
     sow_resolve(call, "batch", "16");
@@ -188,5 +201,8 @@ sow_status sai_open_letters(sai_subject *s) {
     l->context = config.positions;
     SOW_TRY(make_room(call->arena, l));
     SOW_TRY(sow_rng_seed(&l->rng, SOW_RNG_SOW, (uint64_t)sow_int(call, "seed")));
+    open_feeds(l);
+    s->train = &l->train;
+    s->validation = &l->validation;
     return sai_fill_start(s, "normal:sd=0.02");
 }

@@ -141,18 +141,13 @@ static sow_status measure(sai_subject *s, sow_scales *scales) {
     sow_call *call = s->call;
     sow_sgd_sai_config config = {.batches = sow_int(call, "batches"),
                                  .mean_of_scales = strcmp(sow_text(call, "average"), "scale") == 0};
-    sow_tape *tape;
     SOW_TRY(sow_block_kind_parse(sow_text(call, "blocks"), &config.blocks.kind));
     SOW_TRY(sow_scale_norm_parse(sow_text(call, "normalise"), &config.norm));
     config.blocks.heads = s->heads, config.blocks.kv_heads = s->kv_heads;
     if (config.blocks.kind == SOW_BLOCKS_HEAD && config.blocks.heads == 0)
         return sow_fail(SOW_E_ARGUMENT, "--blocks head: %s has no attention heads", s->model_name);
     if (sow_flag(call, "sqrt-n")) return sow_scales_sqrt_n(call->arena, s->state, &config.blocks, config.norm, scales);
-    SOW_TRY(sow_tape_new(&tape));
-    sow_tape_train(tape, true);
-    sow_status status = sow_sgd_sai(&config, tape, s->state, sai_loss, s, call->arena, scales);
-    sow_tape_free(tape);
-    return status;
+    return sow_sgd_sai(&config, s->train, call->arena, scales);
 }
 
 static sow_status run(sow_call *call) {

@@ -8,39 +8,44 @@
 static const double FAR = 0.02; /* from sqrt(n), relative */
 
 /* The gradient of one batch's loss times `share`, added to what is there. */
-static sow_status add_gradient(sow_tape *t, sow_batch_loss loss, void *user, int64_t batch, double share) {
+static sow_status add_gradient(sow_tape *t, sow_feed *feed, int64_t batch, double share) {
+    sow_tally tally = {0};
     sow_tape_reset(t);
-    sow_var l = loss(user, t, batch);
+    sow_var loss = sow_feed_loss(feed, t, batch, 0, &tally);
     SOW_TRY(sow_tape_status(t));
-    if (!isfinite(sow_scalar(l)))
-        return sow_fail(SOW_E_NUMBER, "sgd-sai: the loss of batch %lld is %f", (long long)batch + 1, sow_scalar(l));
-    if (share != 1) l = sow_scale(t, l, share, 0);
+    if (!isfinite(sow_scalar(loss)))
+        return sow_fail(SOW_E_NUMBER, "sgd-sai: the loss of batch %lld is %f", (long long)batch + 1, sow_scalar(loss));
+    if (share != 1) loss = sow_scale(t, loss, share, 0);
     SOW_TRY(sow_tape_status(t));
-    return sow_tape_backward(t, l);
+    return sow_tape_backward(t, loss);
 }
 
-static sow_status measure(const sow_sgd_sai_config *c, const sow_state *state, sow_arena *arena, sow_scales *out) {
-    return sow_scales_measure(arena, state, &c->blocks, c->norm, out);
-}
-
-sow_status sow_sgd_sai(const sow_sgd_sai_config *c, sow_tape *t, sow_state *state, sow_batch_loss loss, void *user,
-                       sow_arena *arena, sow_scales *out) {
+static sow_status measure(const sow_sgd_sai_config *c, sow_tape *t, sow_feed *feed, sow_arena *arena, sow_scales *out) {
+    sow_state *state = feed->state;
     SOW_TRY(sow_state_add_gradients(state));
     sow_fresh_gradients(state);
     for (int64_t b = 0; b < c->batches; b++) {
         if (c->mean_of_scales) sow_fresh_gradients(state);
-        SOW_TRY(add_gradient(t, loss, user, b, c->mean_of_scales ? 1 : 1 / (double)c->batches));
+        SOW_TRY(add_gradient(t, feed, b, c->mean_of_scales ? 1 : 1 / (double)c->batches));
         sow_progress("measuring", b + 1, c->batches);
         SOW_TRY(sow_check_interrupt());
         if (!c->mean_of_scales) continue;
         sow_scales one;
-        SOW_TRY(measure(c, state, arena, b == 0 ? out : &one));
+        SOW_TRY(sow_scales_measure(arena, state, &c->blocks, c->norm, b == 0 ? out : &one));
         if (b > 0) SOW_TRY(sow_scales_add(out, &one));
     }
-    sow_tape_reset(t);
-    if (!c->mean_of_scales) return measure(c, state, arena, out);
+    if (!c->mean_of_scales) return sow_scales_measure(arena, state, &c->blocks, c->norm, out);
     sow_scales_divide(out, c->batches);
     return SOW_OK;
+}
+
+sow_status sow_sgd_sai(const sow_sgd_sai_config *config, sow_feed *feed, sow_arena *arena, sow_scales *out) {
+    sow_tape *tape;
+    SOW_TRY(sow_tape_new(&tape));
+    sow_tape_train(tape, true);
+    sow_status status = measure(config, tape, feed, arena, out);
+    sow_tape_free(tape);
+    return status;
 }
 
 sow_sai_summary sow_sai_summarise(const sow_scales *s) {

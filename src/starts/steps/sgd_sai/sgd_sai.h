@@ -2,40 +2,30 @@
 #ifndef SOW_STARTS_SGD_SAI_H
 #define SOW_STARTS_SGD_SAI_H
 
+#include "nn/lm/base_model.h"
 #include "sow/optim.h"
 #include "sow/steps.h"
 
-typedef struct sai_subject sai_subject;
-
-/* Networks on images and tables, character models, language models. */
-typedef struct sai_kind {
-    /* The mean loss of a batch of the training part, and its sums. */
-    sow_var (*loss)(sai_subject *s, sow_tape *tape, int64_t batch, sow_tally *tally);
-    /* Sums over the validation part. */
-    sow_status (*evaluate)(sai_subject *s, sow_tape *tape, sow_tally *tally);
-    void (*close)(sai_subject *s);
-} sai_kind;
-
-struct sai_subject {
+typedef struct sai_subject {
     sow_call *call;
-    const sai_kind *kind;
     const char *model_name, *data_name;
     char data_sha256[65], model_sha256[65]; /* the second "": no files but those of the options */
     sow_state *state;                       /* the model's */
     int64_t heads, kv_heads;                /* attention heads, 0: it has none */
-    bool has_validation;
-    void *own; /* the kind's */
-};
+    sow_feed *train, *validation;           /* validation NULL: none */
+    sow_model *model;                       /* a network on images and tables, */
+    sow_data *data;
+    sow_lm *letters; /* a character model, */
+    base_model base; /* or a language model */
+} sai_subject;
 
 /* Opens what the call's options name, and fills the start. sai_close also after a failure. */
 sow_status sai_open(sow_call *call, sai_subject *out);
 void sai_close(sai_subject *subject);
-/* The same for --model, a language model. It cannot be evaluated. */
+/* The same for --model, a language model. It has no validation. */
 sow_status sai_open_language(sow_call *call, sai_subject *out);
-/* A sow_batch_loss; user: the subject. */
-sow_var sai_loss(void *user, sow_tape *tape, int64_t batch);
 
-/* Kinds, each in a file of its own: they set kind, names, state, heads and own. */
+/* Each in a file of its own. */
 sow_status sai_open_network(sai_subject *s);
 sow_status sai_open_letters(sai_subject *s);
 /* --scheme (default: `scheme`) with --seed, or --start. */

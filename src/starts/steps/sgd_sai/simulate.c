@@ -31,28 +31,29 @@ const sow_option sai_simulate_options[] = {
 typedef struct simulation {
     sai_subject subject;
     sow_training training;
-    double first, last[LAST_LOSSES]; /* losses of the first batch, and of the last ones */
+    sow_feed watched;                /* the training part, with its losses noted: */
+    double first, last[LAST_LOSSES]; /* of the first batch, and of the last ones */
     int64_t batches;
     sow_scales scales; /* measured; count 0: none */
     int64_t state_bytes;
 } simulation;
 
-/* ---- the task ---- */
+/* ---- losses ---- */
 
-static sow_var step_loss(void *user, sow_tape *t, int64_t step, int64_t part, sow_tally *tally) {
-    simulation *s = user;
-    (void)part;
-    sow_var loss = s->subject.kind->loss(&s->subject, t, step, tally);
+static sow_var watched_loss(sow_feed *feed, sow_tape *t, int64_t batch, double divisor, sow_tally *tally) {
+    simulation *s = feed->own;
+    sow_var loss = sow_feed_loss(s->subject.train, t, batch, divisor, tally);
     if (!loss) return NULL;
     if (s->batches == 0) s->first = sow_scalar(loss);
     s->last[s->batches++ % LAST_LOSSES] = sow_scalar(loss);
     return loss;
 }
 
-static sow_status evaluate(void *user, sow_tape *t, bool test, sow_tally *tally) {
-    simulation *s = user;
-    (void)test;
-    return s->subject.kind->evaluate(&s->subject, t, tally);
+static void watch(simulation *s) {
+    static const sow_feed_kind kind = {.loss = watched_loss};
+    s->watched = *s->subject.train;
+    s->watched.kind = &kind;
+    s->watched.own = s;
 }
 
 /* ---- scales ---- */
@@ -62,13 +63,9 @@ static sow_status measure(simulation *s) {
     const sow_optimizer_config *o = &s->training.optimizer;
     const sow_sgd_sai_config config = {.blocks = o->blocks, .norm = o->normalise, .batches = 1};
     sow_arena *arena = s->subject.call->arena;
-    sow_tape *tape;
     if (o->kind != SOW_SGD_SAI || o->scales) return SOW_OK;
-    SOW_TRY(sow_tape_new(&tape));
-    sow_tape_train(tape, true);
-    sow_status status = sow_sgd_sai(&config, tape, s->subject.state, sai_loss, &s->subject, arena, &s->scales);
-    sow_tape_free(tape);
-    if (status || s->training.clip <= 0) return status;
+    SOW_TRY(sow_sgd_sai(&config, s->subject.train, arena, &s->scales));
+    if (s->training.clip <= 0) return SOW_OK;
     sow_clip_gradients(s->subject.state, s->training.clip);
     return sow_scales_measure(arena, s->subject.state, &o->blocks, o->normalise, &s->scales);
 }
@@ -180,12 +177,9 @@ static sow_status report_training(const simulation *s) {
 static sow_status run(simulation *s) {
     sow_call *call = s->subject.call;
     SOW_TRY(prepare(s));
-    sow_task task = {.state = s->subject.state,
-                     .loss = step_loss,
-                     .evaluate = evaluate,
-                     .has_validation = s->subject.has_validation,
-                     .identity = "",
-                     .user = s};
+    sow_task task = {
+        .state = s->subject.state, .train = &s->watched, .validation = s->subject.validation, .identity = ""};
+    watch(s);
     SOW_TRY(report_model(s));
     sow_status status = sow_train_task(call->arena, &s->training, &task);
     SOW_TRY(add(call->result, "diverged", json_boolean(status == SOW_E_NUMBER)));
