@@ -111,10 +111,12 @@ static sow_status report_adapter(sow_call *call, const sow_adapter *adapter) {
 
 /* ---- all of it ---- */
 
-/* The test loss of the base, before a start (PiSSA, OLoRA) shifts its weights. */
+/* The test loss of the base, before a start (PiSSA, OLoRA) shifts its weights; of a language model that would take too long. */
 static sow_status measure_base(sow_call *call, const tuning *t, double *loss) {
     sow_tape *tape;
     sow_tally sum;
+    *loss = NAN;
+    if (!t->model) return SOW_OK;
     SOW_TRY(sow_tape_new(&tape));
     sow_status status = sow_feed_evaluate(t->test, tape, &sum);
     sow_tape_free(tape);
@@ -133,7 +135,8 @@ static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter, double l
     if (adapter) SOW_TRY(report_adapter(call, adapter));
     if (adapter && !adapter->layers[0].core && t->model) SOW_TRY(report_gradient(call, t, adapter));
     SOW_TRY(tuning_run(t, adapter, &recipe, outcomes, &best));
-    if (json_object_set_new(call->result, "start_gap", json_real(fabs(outcomes[best].start_loss - loss))))
+    double gap = fabs(outcomes[best].start_loss - loss);
+    if (isfinite(gap) && json_object_set_new(call->result, "start_gap", json_real(gap)))
         return sow_fail(SOW_E_MEMORY, "out of memory");
     return tuning_report(call, outcomes, recipe.rate_count, best);
 }
