@@ -90,9 +90,9 @@ sow_status sow_gram_add(sow_gram *gram, const float *x, int64_t rows, sow_arena 
 /* Adds the rows that `from` has seen. SOW_E_SHAPE: another number of features. */
 sow_status sow_gram_merge(sow_gram *gram, const sow_gram *from);
 /* The leading `count` components (cut to the features), in the arena: by subspace iteration in f64 from `start` (those of an earlier
- * call, or NULL), until no variance changes by more than 1e-5 of itself; complete decomposition where there are few features.
+ * call, or NULL), until no variance changes by more than `tolerance` of itself in a round (1e-5 gives five digits); complete decomposition where there are few features.
  * Signs as above; agreement is with `start`. Cost: 2 features^2 (1.5 count + 8) FLOP a round. */
-sow_status sow_gram_components(const sow_gram *gram, int64_t count, const sow_components *start, sow_arena *arena,
+sow_status sow_gram_components(const sow_gram *gram, int64_t count, double tolerance, const sow_components *start, sow_arena *arena,
                                sow_components *out);
 /* Share of the variance of the leading `count` components now that lies in the span of those of `before`; rows of both count. */
 sow_status sow_gram_captured(const sow_gram *gram, int64_t count, const sow_components *now, const sow_components *before,

@@ -7,7 +7,6 @@
 
 /* Only the upper triangle of tiles is kept; few features are decomposed completely. */
 enum { TILE = 192, BLOCK_ROWS = 2048, COMPLETE = 160, ROUNDS_MAX = 60 };
-static const double tolerance = 1e-5;
 
 struct sow_gram {
     sow_arena *arena;
@@ -213,20 +212,20 @@ static sow_status rotate(iteration *it, sow_arena *scratch) {
     return SOW_OK;
 }
 
-static bool settled(const double *before, const double *now, int64_t count) {
+static bool settled(const double *before, const double *now, int64_t count, double tolerance) {
     for (int64_t i = 0; i < count; i++)
         if (fabs(now[i] - before[i]) > tolerance * fabs(now[i]) && now[i] > 1e-12 * now[0]) return false;
     return true;
 }
 
-static sow_status iterate(const sow_gram *g, iteration *it, int64_t count, sow_arena *scratch) {
+static sow_status iterate(const sow_gram *g, iteration *it, int64_t count, double tolerance, sow_arena *scratch) {
     double *before;
     SOW_TRY(SOW_NEW(scratch, before, it->q));
     for (int round = 0; round < ROUNDS_MAX; round++) {
         SOW_TRY(orthonormalise(it->z, it->q, it->in));
         apply(g, it->q, it->z, it->image);
         SOW_TRY(rotate(it, scratch));
-        if (it->q == it->in || (round > 0 && settled(before, it->values, count))) return SOW_OK;
+        if (it->q == it->in || (round > 0 && settled(before, it->values, count, tolerance))) return SOW_OK;
         memcpy(before, it->values, (size_t)it->q * sizeof *before);
         double *swap = it->z;
         if (round + 1 < ROUNDS_MAX) it->z = it->image, it->image = swap;
@@ -248,8 +247,8 @@ static void begin(const sow_gram *g, iteration *it, const sow_components *start)
     sow_rng_normal_f64(&rng, it->z + known * it->in, (it->q - known) * it->in, 0, 1);
 }
 
-static sow_status find(const sow_gram *g, int64_t count, const sow_components *start, sow_arena *scratch,
-                       iteration *it) {
+static sow_status find(const sow_gram *g, int64_t count, double tolerance, const sow_components *start,
+                       sow_arena *scratch, iteration *it) {
     it->in = g->features;
     it->q = count + linalg_extra(count);
     if (it->in <= COMPLETE || it->q > it->in) it->q = it->in;
@@ -259,7 +258,7 @@ static sow_status find(const sow_gram *g, int64_t count, const sow_components *s
     SOW_TRY(SOW_NEW(scratch, it->turn, it->q * it->q));
     SOW_TRY(SOW_NEW(scratch, it->values, it->q));
     begin(g, it, start);
-    return iterate(g, it, count, scratch);
+    return iterate(g, it, count, tolerance, scratch);
 }
 
 static sow_status fill(const sow_gram *g, const iteration *it, int64_t count, const sow_components *start,
@@ -285,8 +284,8 @@ static sow_status fill(const sow_gram *g, const iteration *it, int64_t count, co
     return SOW_OK;
 }
 
-sow_status sow_gram_components(const sow_gram *g, int64_t count, const sow_components *start, sow_arena *arena,
-                               sow_components *out) {
+sow_status sow_gram_components(const sow_gram *g, int64_t count, double tolerance, const sow_components *start,
+                               sow_arena *arena, sow_components *out) {
     sow_arena *scratch;
     iteration it;
     if (count > g->features) count = g->features;
@@ -295,7 +294,7 @@ sow_status sow_gram_components(const sow_gram *g, int64_t count, const sow_compo
                         (long long)g->rows);
     SOW_TRY(sow_arena_new(&scratch));
     linalg_one_thread();
-    sow_status status = find(g, count, start, scratch, &it);
+    sow_status status = find(g, count, tolerance, start, scratch, &it);
     if (status == SOW_OK) status = fill(g, &it, count, start, arena, out);
     sow_arena_free(scratch);
     return status;

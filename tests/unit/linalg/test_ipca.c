@@ -197,7 +197,7 @@ static sow_components gram_of(sow_arena *arena, const float *x, const int *order
     int64_t rows = ROWS / parts;
     for (int i = 0; i < parts; i++) OK(sow_gram_add(i % 2 ? rest : g, x + order[i] * rows * in, rows, arena));
     OK(sow_gram_merge(g, rest));
-    OK(sow_gram_components(g, count, NULL, arena, &out));
+    OK(sow_gram_components(g, count, 1e-5, NULL, arena, &out));
     sow_gram_free(g);
     sow_gram_free(rest);
     return out;
@@ -244,7 +244,7 @@ static void captured_variance_is_that_of_the_span(void **state) {
     OK(sow_gram_new(IN, &g));
     draw(5, ROWS, IN, 1, x);
     OK(sow_gram_add(g, x, ROWS, arena));
-    OK(sow_gram_components(g, 6, NULL, arena, &now));
+    OK(sow_gram_components(g, 6, 1e-5, NULL, arena, &now));
     OK(sow_gram_captured(g, 6, &now, &now, arena, &share));
     assert_near(share, 1, 1e-4);
     float *other;

@@ -8,6 +8,8 @@
 #include "starts/adapters/eva/eva.h"
 
 enum { FIRST_LOOK = 4 }; /* gram: batches before the first decomposition; later ones after twice as many each */
+/* gram: changes of variances at which looks on the way end, and the last one. */
+static const double ROUGH = 1e-3, FINE = 1e-5;
 
 sow_eva_config sow_eva_defaults(void) {
     return (sow_eva_config){
@@ -189,20 +191,27 @@ static sow_status run_incremental(work *w) {
     return SOW_OK;
 }
 
-/* ---- second moments: settled where the subspace of the look before holds what the present one does ---- */
+/* ---- second moments: settled where the subspace of the look before holds what the present one does. Who is settled
+ * at two looks rests: its rows are no longer summed, and passes end behind the last layer that does not. ---- */
+
+typedef struct looking {
+    const sow_eva_config *config;
+    double tolerance;
+} looking;
 
 /* The look's components take the place of those of the look before the last. */
 static sow_status decompose(void *user, eva_hook *hook, sow_arena *scratch) {
-    const sow_eva_config *c = user;
+    const looking *l = user;
     sow_arena *fresh;
     sow_components now;
     const sow_components *before = hook->now.count > 0 ? &hook->now : NULL;
     SOW_TRY(sow_arena_new(&fresh));
-    sow_status status = sow_gram_components(hook->gram, hook->count, before, fresh, &now);
-    hook->captured = 0;
-    if (status == SOW_OK && before)
-        status = sow_gram_captured(hook->gram, c->rank < hook->count ? c->rank : hook->count, &now, before, scratch,
-                                   &hook->captured);
+    sow_status status = sow_gram_components(hook->gram, hook->count, l->tolerance, before, fresh, &now);
+    if (status == SOW_OK && hook->active) {
+        int64_t leading = l->config->rank < hook->count ? l->config->rank : hook->count;
+        hook->captured = 0;
+        if (before) status = sow_gram_captured(hook->gram, leading, &now, before, scratch, &hook->captured);
+    }
     if (status != SOW_OK) {
         sow_arena_free(fresh);
         return status;
@@ -213,21 +222,29 @@ static sow_status decompose(void *user, eva_hook *hook, sow_arena *scratch) {
     return SOW_OK;
 }
 
+static sow_status decompose_active(void *user, eva_hook *hook, sow_arena *scratch) {
+    return hook->active ? decompose(user, hook, scratch) : SOW_OK;
+}
+
 static sow_status look(work *w, bool all_seen) {
     double least = 1;
-    SOW_TRY(eva_for_hooks(&w->watch, decompose, (void *)(uintptr_t)w->config));
+    looking rough = {w->config, ROUGH};
+    SOW_TRY(eva_for_hooks(&w->watch, decompose_active, &rough));
     for (int64_t i = 0; i < w->report->hooks; i++) {
         eva_hook *hook = &w->hooks[i];
+        if (!hook->active) continue;
+        bool before = hook->settled;
         least = fmin(least, hook->captured);
         hook->settled = all_seen || hook->captured >= w->config->capture;
+        hook->active = !(before && hook->settled) || w->report->batches < w->config->min_batches;
     }
-    SOW_TRY(share_out(w));
     note_progress(w, least);
     return SOW_OK;
 }
 
 static sow_status run_moments(work *w) {
     int64_t most = w->config->max_batches, next = FIRST_LOOK, all = w->feed->batches;
+    looking fine = {w->config, FINE};
     if (all > 0 && all < most) most = all;
     for (int64_t b = 1; b <= most && !w->report->converged; b++) {
         SOW_TRY(pass(w, b - 1));
@@ -237,7 +254,9 @@ static sow_status run_moments(work *w) {
         SOW_TRY(look(w, b == all));
         next *= 2;
     }
-    return SOW_OK;
+    for (int64_t i = 0; i < w->report->hooks; i++) w->hooks[i].active = false;
+    SOW_TRY(eva_for_hooks(&w->watch, decompose, &fine));
+    return share_out(w);
 }
 
 /* ---- the adapter ---- */
