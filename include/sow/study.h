@@ -30,6 +30,16 @@ typedef struct sow_clause {
     double high;
 } sow_clause;
 
+/* Rows of a table of clauses, and the table that decides a call. */
+#define SOW_AT_LEAST(says_, arm_, against_, metric_, statistic_, value_) \
+    { says_, arm_, against_, metric_, statistic_, true, value_, false, 0 }
+#define SOW_AT_MOST(says_, arm_, against_, metric_, statistic_, value_) \
+    { says_, arm_, against_, metric_, statistic_, false, value_, false, 0 }
+#define SOW_WITHIN(says_, arm_, against_, metric_, statistic_, low_, high_) \
+    { says_, arm_, against_, metric_, statistic_, false, low_, true, high_ }
+#define SOW_DECIDES(call, table) \
+    ((call)->clauses = (table), (call)->clause_count = (int)(sizeof(table) / sizeof *(table)))
+
 /* One number of one seed. */
 typedef struct sow_score {
     const char *arm, *metric;
@@ -66,6 +76,12 @@ typedef struct sow_study {
 /* Adds a score to the call (in its arena; amortised). SOW_E_NUMBER: not finite; SOW_E_EXISTS: this one is there
  * already. */
 sow_status sow_study_score(sow_study_call *call, const char *arm, const char *metric, uint64_t seed, double value);
+
+/* A score of the call; NAN if it is not there. */
+double sow_study_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed);
+/* Mean and sample standard deviation over the call's seeds; NAN where one is missing, the second for one seed too. */
+double sow_study_mean(const sow_study_call *call, const char *arm, const char *metric);
+double sow_study_deviation(const sow_study_call *call, const char *arm, const char *metric);
 
 /* Judges the clauses over the scores: one fails: not confirmed; else a pair missing, or fewer seeds than the study's
  * default: not decided; else confirmed. Gives a JSON object

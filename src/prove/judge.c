@@ -39,6 +39,26 @@ sow_status sow_study_score(sow_study_call *call, const char *arm, const char *me
     return SOW_OK;
 }
 
+double sow_study_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed) {
+    const sow_score *s = find_score(call, arm, metric, seed);
+    return s ? s->value : NAN;
+}
+
+double sow_study_mean(const sow_study_call *call, const char *arm, const char *metric) {
+    double sum = 0;
+    for (int s = 0; s < call->seed_count; s++) sum += sow_study_scored(call, arm, metric, call->seeds[s]);
+    return sum / call->seed_count;
+}
+
+double sow_study_deviation(const sow_study_call *call, const char *arm, const char *metric) {
+    double mean = sow_study_mean(call, arm, metric), sum = 0;
+    for (int s = 0; s < call->seed_count; s++) {
+        double d = sow_study_scored(call, arm, metric, call->seeds[s]) - mean;
+        sum += d * d;
+    }
+    return call->seed_count > 1 ? sqrt(sum / (call->seed_count - 1)) : NAN;
+}
+
 /* ---- one clause ---- */
 
 /* Fewer than 6 seeds cannot decide at .05, two-sided; more than 128 are no longer held in sign rows. */

@@ -155,11 +155,3 @@ sow_status study_search_arms(const sow_study_call *call, const study_plan *plan,
     scored->scores = NULL, scored->score_count = 0;
     return study_run_arms(scored, plan);
 }
-
-double study_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed) {
-    for (int64_t i = 0; i < call->score_count; i++)
-        if (call->scores[i].seed == seed && !strcmp(call->scores[i].arm, arm) &&
-            !strcmp(call->scores[i].metric, metric))
-            return call->scores[i].value;
-    return NAN;
-}

@@ -29,10 +29,12 @@ typedef struct study_plan {
  * what was done, and scores the members of the JSON object in FILE that `metrics` names; those that a run leaves out stay
  * unscored. {data} in options is the data, quoted. {base} is the base cell's output: that cell is `simulate BASE --seed S --out {base}`, {base} a path of its own without ending. */
 sow_status study_run_arms(sow_study_call *call, const study_plan *plan);
-/* A search beforehand: the same on other seeds and with scores of its own; *scored reads like a call (study_scored). */
+/* A search beforehand: the same on other seeds and with scores of its own; *scored reads like a call (sow_study_scored). */
 sow_status study_search_arms(const sow_study_call *call, const study_plan *plan, const uint64_t *seeds, int seed_count,
                              sow_study_call *scored);
-/* A score of the call; NAN if it is not there. */
-double study_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed);
+#define study_scored sow_study_scored
+
+/* Rows of a table: of arms, say. */
+#define STUDY_COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 
 #endif

@@ -22,11 +22,6 @@ static const study_metric metrics[] = {{"early_loss", "early loss"},
                                        {"perplexity", "perplexity"},
                                        {0}};
 
-#define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
-    { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
-#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-#define USE(call, table) ((call)->clauses = (table), (call)->clause_count = COUNT(table))
-
 /* ---- smoke: digits 0 to 4, then 5 to 9; what the start must be, not how well it learns ---- */
 
 #define SMOKE "--arch=mlp:784-128-128-10 --pretrain-classes=0:4"
@@ -37,17 +32,17 @@ static const study_arm smoke_arms[] = {
     {"EVA, rho 2", "--adapter=eva --rho=2"},
 };
 static const sow_clause smoke_clauses[] = {
-    CLAUSE("the loss is unchanged by the start", "EVA, rho 2", NULL, "change of the loss by the start",
-           SOW_MEAN_DIFFERENCE, false, 1e-6),
-    CLAUSE("the ranks sum to the budget, 3 layers of 4", "EVA, rho 2", NULL, "sum of ranks", SOW_LEAST_DIFFERENCE, true,
-           12),
-    CLAUSE("and not to more", "LoRA", "EVA, rho 2", "sum of ranks", SOW_LEAST_DIFFERENCE, true, 0),
-    CLAUSE("B's first gradient is larger than from LoRA's start in layer 1", "EVA, rho 1", "LoRA",
-           "gradient of B in layer 1", SOW_LEAST_DIFFERENCE, true, 0),
-    CLAUSE("in layer 2", "EVA, rho 1", "LoRA", "gradient of B in layer 2", SOW_LEAST_DIFFERENCE, true, 0),
-    CLAUSE("in layer 3", "EVA, rho 1", "LoRA", "gradient of B in layer 3", SOW_LEAST_DIFFERENCE, true, 0),
-    CLAUSE("and over all layers larger than from random orthonormal rows", "EVA, rho 1", "orthonormal", "gradient of B",
-           SOW_LEAST_DIFFERENCE, true, 0),
+    SOW_AT_MOST("the loss is unchanged by the start", "EVA, rho 2", NULL, "change of the loss by the start",
+                SOW_MEAN_DIFFERENCE, 1e-6),
+    SOW_AT_LEAST("the ranks sum to the budget, 3 layers of 4", "EVA, rho 2", NULL, "sum of ranks", SOW_LEAST_DIFFERENCE,
+                 12),
+    SOW_AT_LEAST("and not to more", "LoRA", "EVA, rho 2", "sum of ranks", SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_LEAST("B's first gradient is larger than from LoRA's start in layer 1", "EVA, rho 1", "LoRA",
+                 "gradient of B in layer 1", SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_LEAST("in layer 2", "EVA, rho 1", "LoRA", "gradient of B in layer 2", SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_LEAST("in layer 3", "EVA, rho 1", "LoRA", "gradient of B in layer 3", SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_LEAST("and over all layers larger than from random orthonormal rows", "EVA, rho 1", "orthonormal",
+                 "gradient of B", SOW_LEAST_DIFFERENCE, 0),
 };
 
 static sow_status run_smoke(sow_study_call *call) {
@@ -56,10 +51,10 @@ static sow_status run_smoke(sow_study_call *call) {
                        .common = SMOKE
                        " --base={base} --data=mnist --classes=5:9 --limit=2000 --rank=4 --steps=50 --rates=3e-3",
                        .arms = smoke_arms,
-                       .arm_count = COUNT(smoke_arms),
+                       .arm_count = STUDY_COUNT(smoke_arms),
                        .metrics = metrics,
                        .base = SMOKE " --pretrain-only --pretrain-epochs=1 --pretrain-limit=4000"};
-    USE(call, smoke_clauses);
+    SOW_DECIDES(call, smoke_clauses);
     return study_run_arms(call, &plan);
 }
 
@@ -76,36 +71,21 @@ static const int ranks[RANKS] = {2, 4, 8};
 
 /* The card's margins: 2 % of the early loss and four seeds of five, against LoRA and against random orthonormal rows; no worse at
  * the end than LoRA by one standard deviation over seeds. Of the two rho the one with the lower mean validation loss counts. */
-#define FOR_RANK(r)                                                                                                \
-    CLAUSE("rank " r ": EVA's early loss is 2 % below LoRA's", "EVA, better rho, rank " r, "LoRA, rank " r,        \
-           "early loss", SOW_RATIO_OF_MEANS, false, .98),                                                          \
-        CLAUSE("in four of five seeds below", "EVA, better rho, rank " r, NULL, "early loss below LoRA's",         \
-               SOW_MEAN_DIFFERENCE, true, .8),                                                                     \
-        CLAUSE("rank " r ": it is 2 % below that of orthonormal rows", "EVA, better rho, rank " r,                 \
-               "orthonormal, rank " r, "early loss", SOW_RATIO_OF_MEANS, false, .98),                              \
-        CLAUSE("in four of five seeds below", "EVA, better rho, rank " r, NULL, "early loss below orthonormal's",  \
-               SOW_MEAN_DIFFERENCE, true, .8),                                                                     \
-        CLAUSE("rank " r ": EVA ends at most one standard deviation above LoRA", "EVA, better rho, rank " r, NULL, \
-               "final loss above LoRA's, in its standard deviations", SOW_MEAN_DIFFERENCE, false, 1)
+#define FOR_RANK(r)                                                                                               \
+    SOW_AT_MOST("rank " r ": EVA's early loss is 2 % below LoRA's", "EVA, better rho, rank " r, "LoRA, rank " r,  \
+                "early loss", SOW_RATIO_OF_MEANS, .98),                                                           \
+        SOW_AT_LEAST("in four of five seeds below", "EVA, better rho, rank " r, NULL, "early loss below LoRA's",  \
+                     SOW_MEAN_DIFFERENCE, .8),                                                                    \
+        SOW_AT_MOST("rank " r ": it is 2 % below that of orthonormal rows", "EVA, better rho, rank " r,           \
+                    "orthonormal, rank " r, "early loss", SOW_RATIO_OF_MEANS, .98),                               \
+        SOW_AT_LEAST("in four of five seeds below", "EVA, better rho, rank " r, NULL,                             \
+                     "early loss below orthonormal's", SOW_MEAN_DIFFERENCE, .8),                                  \
+        SOW_AT_MOST("rank " r ": EVA ends at most one standard deviation above LoRA", "EVA, better rho, rank " r, \
+                    NULL, "final loss above LoRA's, in its standard deviations", SOW_MEAN_DIFFERENCE, 1)
 static const sow_clause small_clauses[] = {FOR_RANK("2"), FOR_RANK("4"), FOR_RANK("8")};
 
 static const char *arm_name(sow_arena *arena, const char *name, int rank) {
     return sow_arena_format(arena, "%s, rank %d", name, rank);
-}
-
-static double mean_of(const sow_study_call *call, const char *arm, const char *metric) {
-    double sum = 0;
-    for (int s = 0; s < call->seed_count; s++) sum += study_scored(call, arm, metric, call->seeds[s]);
-    return sum / call->seed_count;
-}
-
-static double deviation_of(const sow_study_call *call, const char *arm, const char *metric) {
-    double mean = mean_of(call, arm, metric), sum = 0;
-    for (int s = 0; s < call->seed_count; s++) {
-        double d = study_scored(call, arm, metric, call->seeds[s]) - mean;
-        sum += d * d;
-    }
-    return call->seed_count > 1 ? sqrt(sum / (call->seed_count - 1)) : NAN;
 }
 
 /* Scores of the better rho, and how it stands to its rivals in each seed. */
@@ -114,20 +94,20 @@ static sow_status score_better(sow_study_call *call, int rank) {
                *lora = arm_name(call->arena, "LoRA", rank), *random = arm_name(call->arena, "orthonormal", rank),
                *better = arm_name(call->arena, "EVA, better rho", rank);
     if (!one || !two || !lora || !random || !better) return SOW_E_MEMORY;
-    bool first = mean_of(call, one, "validation loss") <= mean_of(call, two, "validation loss");
-    double spread = deviation_of(call, lora, "final loss");
+    bool first = sow_study_mean(call, one, "validation loss") <= sow_study_mean(call, two, "validation loss");
+    double spread = sow_study_deviation(call, lora, "final loss");
     sow_note("rank %d: rho %d has the lower validation loss", rank, first ? 1 : 2);
     for (int s = 0; s < call->seed_count; s++) {
         uint64_t seed = call->seeds[s];
-        double early = study_scored(call, first ? one : two, "early loss", seed),
-               last = study_scored(call, first ? one : two, "final loss", seed),
-               above = (last - study_scored(call, lora, "final loss", seed)) / spread;
+        double early = sow_study_scored(call, first ? one : two, "early loss", seed),
+               last = sow_study_scored(call, first ? one : two, "final loss", seed),
+               above = (last - sow_study_scored(call, lora, "final loss", seed)) / spread;
         SOW_TRY(sow_study_score(call, better, "early loss", seed, early));
         SOW_TRY(sow_study_score(call, better, "final loss", seed, last));
         SOW_TRY(sow_study_score(call, better, "early loss below LoRA's", seed,
-                                early < study_scored(call, lora, "early loss", seed)));
+                                early < sow_study_scored(call, lora, "early loss", seed)));
         SOW_TRY(sow_study_score(call, better, "early loss below orthonormal's", seed,
-                                early < study_scored(call, random, "early loss", seed)));
+                                early < sow_study_scored(call, random, "early loss", seed)));
         if (isfinite(above))
             SOW_TRY(sow_study_score(call, better, "final loss above LoRA's, in its standard deviations", seed, above));
     }
@@ -150,7 +130,7 @@ static sow_status run_small(sow_study_call *call) {
             if (!arm->name || !arm->options) return SOW_E_MEMORY;
         }
     plan.arms = arms;
-    USE(call, small_clauses);
+    SOW_DECIDES(call, small_clauses);
     SOW_TRY(study_run_arms(call, &plan));
     for (int r = 0; r < RANKS; r++) SOW_TRY(score_better(call, ranks[r]));
     return SOW_OK;
@@ -166,10 +146,10 @@ static const study_arm full_arms[] = {
     {"EVA, rho 2", "--adapter=eva --rho=2"},
 };
 static const sow_clause full_clauses[] = {
-    CLAUSE("EVA's early loss is below LoRA's in every seed", "LoRA", "EVA, rho 2", "early loss", SOW_LEAST_DIFFERENCE,
-           true, 0),
-    CLAUSE("it ends no worse than LoRA by 2 % of the held-out loss", "EVA, rho 2", "LoRA", "final loss",
-           SOW_RATIO_OF_MEANS, false, 1.02),
+    SOW_AT_LEAST("EVA's early loss is below LoRA's in every seed", "LoRA", "EVA, rho 2", "early loss",
+                 SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_MOST("it ends no worse than LoRA by 2 % of the held-out loss", "EVA, rho 2", "LoRA", "final loss",
+                SOW_RATIO_OF_MEANS, 1.02),
 };
 
 static sow_status run_full(sow_study_call *call) {
@@ -178,11 +158,11 @@ static sow_status run_full(sow_study_call *call) {
                              .common = "--model=smollm2 --data={data} --length=256 --rank=8 --batch=4 --steps=300 "
                                        "--rates=5e-4 --warmup=0.03 --held-out=200",
                              .arms = full_arms,
-                             .arm_count = COUNT(full_arms),
+                             .arm_count = STUDY_COUNT(full_arms),
                              .metrics = metrics};
     if (!call->data)
         return sow_fail(SOW_E_ARGUMENT, "eva at full scale needs --data, texts to tune on, like gsm8k-train.jsonl");
-    USE(call, full_clauses);
+    SOW_DECIDES(call, full_clauses);
     return study_run_arms(call, &plan);
 }
 

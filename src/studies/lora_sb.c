@@ -18,19 +18,15 @@ static const study_metric metrics[] = {{"test_loss", "loss"},
                                        {"export_error", "export error"},
                                        {0}};
 
-#define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
-    { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
-#define USE(call, table) ((call)->clauses = (table), (call)->clause_count = sizeof(table) / sizeof *(table))
-
 /* ---- smoke: a planted change of a small network, 100 steps, each at the best of five rates by validation ---- */
 
 static const char smoke_common[] = "--planted --optimizer=adam --steps=100 --rates=0.003,0.01,0.03,0.1,0.3";
 static const study_arm smoke_arms[] = {{"SB", "--adapter=sb --rank=16"}, {"XS", "--adapter=lora-xs --rank=16"}};
 static const sow_clause smoke_clauses[] = {
-    CLAUSE("SB ends below XS with as many numbers", "XS", "SB", "loss", SOW_LEAST_DIFFERENCE, true, 0),
-    CLAUSE("B R A holds that share of the first step which its singular values claim", "SB", NULL, "energy error",
-           SOW_MEAN_DIFFERENCE, false, 1e-5),
-    CLAUSE("as plain LoRA it gives the same logits", "SB", NULL, "export error", SOW_MEAN_DIFFERENCE, false, 1e-5),
+    SOW_AT_LEAST("SB ends below XS with as many numbers", "XS", "SB", "loss", SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_MOST("B R A holds that share of the first step which its singular values claim", "SB", NULL, "energy error",
+                SOW_MEAN_DIFFERENCE, 1e-5),
+    SOW_AT_MOST("as plain LoRA it gives the same logits", "SB", NULL, "export error", SOW_MEAN_DIFFERENCE, 1e-5),
 };
 
 /* ---- small: from MNIST to Fashion-MNIST ---- */
@@ -63,14 +59,14 @@ static const study_arm small_arms[] = {
     {"SB r=32", "--adapter=sb --rank=32"},
     {"SB, R=0 r=32", "--adapter=sb-r0 --rank=32"},
 };
-enum { SMALL_ARMS = sizeof small_arms / sizeof *small_arms, FIRST_CORE = 5 };
+enum { SMALL_ARMS = STUDY_COUNT(small_arms), FIRST_CORE = 5 };
 
 /* The card's: by 2 % on average, and in four of five seeds. */
 #define BEATS(r, other)                                                                                               \
-    CLAUSE("rank " #r ": SB's loss is 2 % below that of " other, "SB r=" #r, other " r=" #r, "loss",                  \
-           SOW_RATIO_OF_MEANS, false, 0.98),                                                                          \
-        CLAUSE("rank " #r ": and below it in four of five seeds", other " r=" #r, "SB r=" #r, "loss", SOW_WINS, true, \
-               4)
+    SOW_AT_MOST("rank " #r ": SB's loss is 2 % below that of " other, "SB r=" #r, other " r=" #r, "loss",             \
+                SOW_RATIO_OF_MEANS, 0.98),                                                                            \
+        SOW_AT_LEAST("rank " #r ": and below it in four of five seeds", other " r=" #r, "SB r=" #r, "loss", SOW_WINS, \
+                     4)
 static const sow_clause small_clauses[] = {
     BEATS(8, "XS"), BEATS(8, "random"), BEATS(16, "XS"), BEATS(16, "random"), BEATS(32, "XS"), BEATS(32, "random"),
 };
@@ -95,7 +91,7 @@ static sow_status search_rates(sow_study_call *call, study_arm *chosen) {
     }
     SOW_TRY(study_search_arms(call, &plan, &search_seed, 1, &found));
     for (int i = 0; i < SMALL_ARMS; i++) {
-        double rate = study_scored(&found, small_arms[i].name, "rate", search_seed);
+        double rate = sow_study_scored(&found, small_arms[i].name, "rate", search_seed);
         char text[SOW_REAL_TEXT];
         if (!(rate > 0)) return sow_fail(SOW_E_NUMBER, "lora-sb: %s has no rate", small_arms[i].name);
         chosen[i] = (study_arm){small_arms[i].name, sow_arena_format(call->arena, "%s --rates=%s",
@@ -106,21 +102,15 @@ static sow_status search_rates(sow_study_call *call, study_arm *chosen) {
     return SOW_OK;
 }
 
-static double mean_of(const sow_study_call *call, const char *arm, const char *metric) {
-    double sum = 0;
-    for (int s = 0; s < call->seed_count; s++) sum += study_scored(call, arm, metric, call->seeds[s]);
-    return sum / call->seed_count;
-}
-
 /* The least rank at which SB's mean loss is not above LoRA's, with how many numbers: for information. */
 static void compare_with_lora(const sow_study_call *call, const char *lora) {
-    double loss = mean_of(call, lora, "loss"), numbers = mean_of(call, lora, "trained numbers");
+    double loss = sow_study_mean(call, lora, "loss"), numbers = sow_study_mean(call, lora, "trained numbers");
     for (int rank = 8; rank <= 32; rank *= 2) {
         char arm[20];
         snprintf(arm, sizeof arm, "SB r=%d", rank);
-        if (!(mean_of(call, arm, "loss") <= loss)) continue;
+        if (!(sow_study_mean(call, arm, "loss") <= loss)) continue;
         sow_note("%s is reached by SB from rank %d on, with %.2g of its numbers", lora, rank,
-                 mean_of(call, arm, "trained numbers") / numbers);
+                 sow_study_mean(call, arm, "trained numbers") / numbers);
         return;
     }
     sow_note("%s is not reached by SB up to rank 32", lora);
@@ -136,7 +126,7 @@ static sow_status run_small(sow_study_call *call) {
                        .arms = arms,
                        .arm_count = SMALL_ARMS,
                        .part = "seeds"};
-    USE(call, small_clauses);
+    SOW_DECIDES(call, small_clauses);
     SOW_TRY(search_rates(call, arms));
     SOW_TRY(study_run_arms(call, &plan));
     compare_with_lora(call, "LoRA r=2");
@@ -153,8 +143,8 @@ static const study_arm full_arms[] = {
     {"SB r=32", "--adapter=sb --rank=32 --rates=0.003"},
 };
 static const sow_clause full_clauses[] = {
-    CLAUSE("SB's held-out loss is below that of XS in every seed", "XS r=32", "SB r=32", "loss", SOW_LEAST_DIFFERENCE,
-           true, 0),
+    SOW_AT_LEAST("SB's held-out loss is below that of XS in every seed", "XS r=32", "SB r=32", "loss",
+                 SOW_LEAST_DIFFERENCE, 0),
 };
 
 static sow_status run_full(sow_study_call *call) {
@@ -167,8 +157,8 @@ static sow_status run_full(sow_study_call *call) {
         .common = "--model=smollm2 --data={data} --length=256 --steps=150 --batch=8 --samples=50 --held-out=64",
         .metrics = metrics,
         .arms = full_arms,
-        .arm_count = sizeof full_arms / sizeof *full_arms};
-    USE(call, full_clauses);
+        .arm_count = STUDY_COUNT(full_arms)};
+    SOW_DECIDES(call, full_clauses);
     return study_run_arms(call, &plan);
 }
 
@@ -180,13 +170,13 @@ static sow_status run(sow_study_call *call) {
                         .common = smoke_common,
                         .metrics = metrics,
                         .arms = smoke_arms,
-                        .arm_count = sizeof smoke_arms / sizeof *smoke_arms};
+                        .arm_count = STUDY_COUNT(smoke_arms)};
     call->claim =
         "Cores trained between the leading singular vectors of full fine-tuning's first step end below those between the weights' "
         "own or random ones, with as many numbers.";
     if (call->scale == SOW_SCALE_SMALL) return run_small(call);
     if (call->scale == SOW_SCALE_FULL) return run_full(call);
-    USE(call, smoke_clauses);
+    SOW_DECIDES(call, smoke_clauses);
     return study_run_arms(call, &smoke);
 }
 

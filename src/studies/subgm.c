@@ -7,16 +7,11 @@
 #include "studies/arms.h"
 #include "studies/subgm_picture.h"
 
-#define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
-    { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
-#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-#define USE(call, table) ((call)->clauses = (table), (call)->clause_count = COUNT(table))
-
 static const study_metric metrics[] = {{"relative_error", "relative error"},
-                                         {"mean_absolute_residual", "loss"},
-                                         {"mean_absolute_residual_of_truth", "loss of the truth"},
-                                         {"rank", "rank"},
-                                         {0}};
+                                       {"mean_absolute_residual", "loss"},
+                                       {"mean_absolute_residual_of_truth", "loss of the truth"},
+                                       {"rank", "rank"},
+                                       {0}};
 
 /* ---- smoke: 12 x 12, rank 1, 180 measurements, 15 % outliers; both starts along the path that the small one's budget gives ---- */
 
@@ -27,11 +22,11 @@ static const study_arm smoke_arms[] = {
 };
 /* The card's, from five seeds in NumPy: 1.4e-8 to 4e-7 against 7e-3 to 2.4e-2; least squares 1.6 to 3.1. */
 static const sow_clause smoke_clauses[] = {
-    CLAUSE("the small start's error is a thousandth of the large one's", "small start", "large start", "relative error",
-           SOW_RATIO_OF_MEANS, false, 1e-3),
-    CLAUSE("and below 1e-4", "small start", NULL, "relative error", SOW_MEAN_DIFFERENCE, false, 1e-4),
-    CLAUSE("least squares fail in every seed", "least squares", NULL, "relative error", SOW_LEAST_DIFFERENCE, true,
-           0.5),
+    SOW_AT_MOST("the small start's error is a thousandth of the large one's", "small start", "large start",
+                "relative error", SOW_RATIO_OF_MEANS, 1e-3),
+    SOW_AT_MOST("and below 1e-4", "small start", NULL, "relative error", SOW_MEAN_DIFFERENCE, 1e-4),
+    SOW_AT_LEAST("least squares fail in every seed", "least squares", NULL, "relative error", SOW_LEAST_DIFFERENCE,
+                 0.5),
 };
 
 /* ---- small: 30 x 30, rank 2 ---- */
@@ -63,7 +58,8 @@ static sow_status add_small(sow_arena *arena, grid *g, int m, const char *p) {
     for (int a = 0; a < 4; a += 3)
         SOW_TRY(add(arena, g, sow_arena_format(arena, "m %d, p %s, k 2, alpha %s", m, p, alphas[a]),
                     sow_arena_format(arena, "%s --rank 2 --alpha %s --init spectral", base, alphas[a])));
-    for (int b = 0; b < 3; b++) /* the constant step travels as far in 1,500 steps as the geometric ones: 0.3 / (1 - 0.99) */
+    for (int b = 0; b < 3;
+         b++) /* the constant step travels as far in 1,500 steps as the geometric ones: 0.3 / (1 - 0.99) */
         SOW_TRY(add(arena, g, sow_arena_format(arena, "m %d, p %s, %s", m, p, baselines[b]),
                     sow_arena_format(arena, "%s --rank 30 --alpha 1e-6 %s", base, how[b])));
     return SOW_OK;
@@ -72,31 +68,31 @@ static sow_status add_small(sow_arena *arena, grid *g, int m, const char *p) {
 #define AT "m 300, p 0.1, k 30, "
 /* The card's, from three seeds in NumPy, whose generator and problems are others. */
 static const sow_clause small_clauses[] = {
-    CLAUSE("300 measurements, 10 % outliers, rank 30 for 2: a start of 1e-6 ends within 1 % (median)", AT "alpha 1e-6",
-           NULL, "relative error", SOW_MEDIAN_DIFFERENCE, false, 1e-2),
-    CLAUSE("a fiftieth of what a start of 1 ends with", AT "alpha 1e-6", AT "alpha 1, random", "relative error",
-           SOW_RATIO_OF_MEANS, false, 0.02),
-    CLAUSE("and better in every seed", AT "alpha 1, random", AT "alpha 1e-6", "relative error", SOW_LEAST_DIFFERENCE,
-           true, 0),
-    CLAUSE("smaller starts end nearer: 1e-6 before 1e-3", AT "alpha 1e-3", AT "alpha 1e-6", "relative error",
-           SOW_MEDIAN_DIFFERENCE, true, 0),
-    CLAUSE("and 1e-3 before 0.1", AT "alpha 0.1", AT "alpha 1e-3", "relative error", SOW_MEDIAN_DIFFERENCE, true, 0),
-    CLAUSE("least squares fail in every seed", "m 300, p 0.1, least squares", NULL, "relative error",
-           SOW_LEAST_DIFFERENCE, true, 0.5),
-    CLAUSE("a start of 1 fits outliers: a loss below the truth's with ten times the error, in four of five seeds",
-           AT "alpha 1, random", NULL, "over-fitted", SOW_MEAN_DIFFERENCE, true, 0.8),
-    CLAUSE("600 measurements: rank 30 ends within 1e-3 of the exact rank", "m 600, p 0.1, k 30, alpha 1e-6",
-           "m 600, p 0.1, k 2, alpha 1e-6", "relative error", SOW_MEAN_DIFFERENCE, false, 1e-3),
+    SOW_AT_MOST("300 measurements, 10 % outliers, rank 30 for 2: a start of 1e-6 ends within 1 % (median)",
+                AT "alpha 1e-6", NULL, "relative error", SOW_MEDIAN_DIFFERENCE, 1e-2),
+    SOW_AT_MOST("a fiftieth of what a start of 1 ends with", AT "alpha 1e-6", AT "alpha 1, random", "relative error",
+                SOW_RATIO_OF_MEANS, 0.02),
+    SOW_AT_LEAST("and better in every seed", AT "alpha 1, random", AT "alpha 1e-6", "relative error",
+                 SOW_LEAST_DIFFERENCE, 0),
+    SOW_AT_LEAST("smaller starts end nearer: 1e-6 before 1e-3", AT "alpha 1e-3", AT "alpha 1e-6", "relative error",
+                 SOW_MEDIAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("and 1e-3 before 0.1", AT "alpha 0.1", AT "alpha 1e-3", "relative error", SOW_MEDIAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("least squares fail in every seed", "m 300, p 0.1, least squares", NULL, "relative error",
+                 SOW_LEAST_DIFFERENCE, 0.5),
+    SOW_AT_LEAST("a start of 1 fits outliers: a loss below the truth's with ten times the error, in four of five seeds",
+                 AT "alpha 1, random", NULL, "over-fitted", SOW_MEAN_DIFFERENCE, 0.8),
+    SOW_AT_MOST("600 measurements: rank 30 ends within 1e-3 of the exact rank", "m 600, p 0.1, k 30, alpha 1e-6",
+                "m 600, p 0.1, k 2, alpha 1e-6", "relative error", SOW_MEAN_DIFFERENCE, 1e-3),
 };
 
 static sow_status score_overfitting(sow_study_call *call) {
     const char *large = AT "alpha 1, random";
     for (int s = 0; s < call->seed_count; s++) {
         uint64_t seed = call->seeds[s];
-        double loss = study_scored(call, large, "loss", seed),
-               truth = study_scored(call, large, "loss of the truth", seed),
-               error = study_scored(call, large, "relative error", seed),
-               small = study_scored(call, AT "alpha 1e-6", "relative error", seed);
+        double loss = sow_study_scored(call, large, "loss", seed),
+               truth = sow_study_scored(call, large, "loss of the truth", seed),
+               error = sow_study_scored(call, large, "relative error", seed),
+               small = sow_study_scored(call, AT "alpha 1e-6", "relative error", seed);
         SOW_TRY(sow_study_score(call, large, "over-fitted", seed, loss < truth && error > 10 * small));
     }
     return SOW_OK;
@@ -109,8 +105,8 @@ static sow_status run_small(sow_study_call *call) {
     for (int m = 300; m <= 600; m += 300)
         for (int p = 0; p < 3; p++) SOW_TRY(add_small(call->arena, &g, m, shares[p]));
     study_plan plan = {"subgm", "subgm", "--n1 30 --truth-rank 2 --scale-init one --rho 0.99 --steps 1500",
-                         g.arms,  g.count, metrics};
-    USE(call, small_clauses);
+                       g.arms,  g.count, metrics};
+    SOW_DECIDES(call, small_clauses);
     SOW_TRY(study_run_arms(call, &plan));
     return score_overfitting(call);
 }
@@ -130,10 +126,10 @@ static sow_status add_full(sow_arena *arena, grid *g, int rank, int kappa, const
 }
 
 static const sow_clause full_clauses[] = {
-    CLAUSE(
+    SOW_AT_LEAST(
         "the share of problems solved (error below 1e-2) at full search rank is within 0.1 of that at the exact rank",
-        "full rank", "exact rank", "solved", SOW_MEAN_DIFFERENCE, true, -0.1),
-    CLAUSE("at twice the rank too", "twice the rank", "exact rank", "solved", SOW_MEAN_DIFFERENCE, true, -0.1),
+        "full rank", "exact rank", "solved", SOW_MEAN_DIFFERENCE, -0.1),
+    SOW_AT_LEAST("at twice the rank too", "twice the rank", "exact rank", "solved", SOW_MEAN_DIFFERENCE, -0.1),
 };
 
 static sow_status score_solved(sow_study_call *call, const grid *g) {
@@ -141,7 +137,7 @@ static sow_status score_solved(sow_study_call *call, const grid *g) {
         for (int k = 0; k < 3; k++) {
             double solved = 0, count = 0;
             for (int a = k; a < g->count; a += 3, count++)
-                solved += study_scored(call, g->arms[a].name, "relative error", call->seeds[s]) < 1e-2;
+                solved += sow_study_scored(call, g->arms[a].name, "relative error", call->seeds[s]) < 1e-2;
             SOW_TRY(sow_study_score(call, kinds[k], "solved", call->seeds[s], solved / count));
         }
     return SOW_OK;
@@ -157,7 +153,7 @@ static sow_status run_full(sow_study_call *call) {
                 for (int m = 0; m < 4; m++)
                     SOW_TRY(add_full(call->arena, &g, rank, kappa, p ? "0.3" : "0.1", ratios[m]));
     study_plan plan = {"subgm", "subgm", "--n1 50", g.arms, g.count, metrics};
-    USE(call, full_clauses);
+    SOW_DECIDES(call, full_clauses);
     SOW_TRY(study_run_arms(call, &plan));
     return score_solved(call, &g);
 }
@@ -165,16 +161,19 @@ static sow_status run_full(sow_study_call *call) {
 /* ---- the study ---- */
 
 static sow_status run(sow_study_call *call) {
-    study_plan smoke = {
-        "subgm",    "subgm",           "--n1 12 --truth-rank 1 --m 180 --rank 12 --outliers 0.15 --scale-init one",
-        smoke_arms, COUNT(smoke_arms), metrics};
+    study_plan smoke = {"subgm",
+                        "subgm",
+                        "--n1 12 --truth-rank 1 --m 180 --rank 12 --outliers 0.15 --scale-init one",
+                        smoke_arms,
+                        STUDY_COUNT(smoke_arms),
+                        metrics};
     call->claim =
         "The sub-gradient method from a tiny start recovers a low-rank matrix whatever the search rank, though outliers are gross and "
         "the truth is not the minimum of its loss.";
     if (call->data) return subgm_run_picture(call, call->data);
     if (call->scale == SOW_SCALE_SMALL) return run_small(call);
     if (call->scale == SOW_SCALE_FULL) return run_full(call);
-    USE(call, smoke_clauses);
+    SOW_DECIDES(call, smoke_clauses);
     return study_run_arms(call, &smoke);
 }
 

@@ -229,73 +229,40 @@ static sow_status run_times(sow_study_call *call, uint64_t seed, sow_arena *aren
 /* ---- clauses: the margins of the specification, fixed before any run with the study's seeds ---- */
 
 static const sow_clause smoke_clauses[] = {
-    {"well separated populations are told apart", "mycorrhiza F=.3", NULL, "accuracy", SOW_MEAN_DIFFERENCE, true, .95},
-    {"exactly circular distances are fitted exactly", "worked example", NULL, "residual", SOW_MEAN_DIFFERENCE, false,
-     1e-9},
+    SOW_AT_LEAST("well separated populations are told apart", "mycorrhiza F=.3", NULL, "accuracy", SOW_MEAN_DIFFERENCE,
+                 .95),
+    SOW_AT_MOST("exactly circular distances are fitted exactly", "worked example", NULL, "residual",
+                SOW_MEAN_DIFFERENCE, 1e-9),
 };
 
-#define RISES(low, high, metric)                                                                               \
-    {                                                                                                          \
-        "accuracy rises from " low " to " high " (" metric ")", "mycorrhiza " high, "mycorrhiza " low, metric, \
-            SOW_MEAN_DIFFERENCE, true, 0                                                                       \
-    }
-#define SMALL_CLAUSES                                                                                   \
-    RISES("F=.02", "F=.05", "accuracy, f=0 r=0"), RISES("F=.05", "F=.15", "accuracy, f=0 r=0"),         \
-        RISES("F=.02", "F=.05", "accuracy, f=.5 r=0"), RISES("F=.05", "F=.15", "accuracy, f=.5 r=0"),   \
-        RISES("F=.02", "F=.05", "accuracy, f=.8 r=.9"), RISES("F=.05", "F=.15", "accuracy, f=.8 r=.9"), \
-        {"inbred and linked, F=.02: above principal components",                                        \
-         "mycorrhiza F=.02",                                                                            \
-         "pca+forest F=.02",                                                                            \
-         "accuracy, f=.8 r=.9",                                                                         \
-         SOW_MEAN_DIFFERENCE,                                                                           \
-         true,                                                                                          \
-         .05},                                                                                          \
-        {"inbred and linked, F=.05: above principal components",                                        \
-         "mycorrhiza F=.05",                                                                            \
-         "pca+forest F=.05",                                                                            \
-         "accuracy, f=.8 r=.9",                                                                         \
-         SOW_MEAN_DIFFERENCE,                                                                           \
-         true,                                                                                          \
-         .05},                                                                                          \
-        {"the frequency test's lead shrinks out of equilibrium, F=.02",                                 \
-         "f=0 r=0",                                                                                     \
-         "f=.8 r=.9",                                                                                   \
-         "gap to the frequency test, F=.02",                                                            \
-         SOW_MEAN_DIFFERENCE,                                                                           \
-         true,                                                                                          \
-         1e-9},                                                                                         \
-        {"the frequency test's lead shrinks out of equilibrium, F=.05",                                 \
-         "f=0 r=0",                                                                                     \
-         "f=.8 r=.9",                                                                                   \
-         "gap to the frequency test, F=.05",                                                            \
-         SOW_MEAN_DIFFERENCE,                                                                           \
-         true,                                                                                          \
-         1e-9},                                                                                         \
-        {"cats: a network for each locus above one of all",                                             \
-         "mycorrhiza P=9",                                                                              \
-         "mycorrhiza P=1",                                                                              \
-         "accuracy, nancycats",                                                                         \
-         SOW_MEAN_DIFFERENCE,                                                                           \
-         true,                                                                                          \
-         .03},                                                                                          \
-    {                                                                                                   \
-        "cats: above principal components with one network", "mycorrhiza P=1", "pca+forest P=1",        \
-            "accuracy, nancycats", SOW_MEAN_DIFFERENCE, true, .02                                       \
-    }
+#define RISES(low, high, metric)                                                                                \
+    SOW_AT_LEAST("accuracy rises from " low " to " high " (" metric ")", "mycorrhiza " high, "mycorrhiza " low, \
+                 metric, SOW_MEAN_DIFFERENCE, 0)
+#define ABOVE_COMPONENTS(level)                                                                                        \
+    SOW_AT_LEAST("inbred and linked, " level ": above principal components", "mycorrhiza " level, "pca+forest " level, \
+                 "accuracy, f=.8 r=.9", SOW_MEAN_DIFFERENCE, .05)
+#define LEAD_SHRINKS(level)                                                                              \
+    SOW_AT_LEAST("the frequency test's lead shrinks out of equilibrium, " level, "f=0 r=0", "f=.8 r=.9", \
+                 "gap to the frequency test, " level, SOW_MEAN_DIFFERENCE, 1e-9)
+#define SMALL_CLAUSES                                                                                         \
+    RISES("F=.02", "F=.05", "accuracy, f=0 r=0"), RISES("F=.05", "F=.15", "accuracy, f=0 r=0"),               \
+        RISES("F=.02", "F=.05", "accuracy, f=.5 r=0"), RISES("F=.05", "F=.15", "accuracy, f=.5 r=0"),         \
+        RISES("F=.02", "F=.05", "accuracy, f=.8 r=.9"), RISES("F=.05", "F=.15", "accuracy, f=.8 r=.9"),       \
+        ABOVE_COMPONENTS("F=.02"), ABOVE_COMPONENTS("F=.05"), LEAD_SHRINKS("F=.02"), LEAD_SHRINKS("F=.05"),   \
+        SOW_AT_LEAST("cats: a network for each locus above one of all", "mycorrhiza P=9", "mycorrhiza P=1",   \
+                     "accuracy, nancycats", SOW_MEAN_DIFFERENCE, .03),                                        \
+        SOW_AT_LEAST("cats: above principal components with one network", "mycorrhiza P=1", "pca+forest P=1", \
+                     "accuracy, nancycats", SOW_MEAN_DIFFERENCE, .02)
 #define MOTH(m, value) \
-    { "moths: " m " are enough", "mycorrhiza " m, NULL, "accuracy, gypsy moth", SOW_MEAN_DIFFERENCE, true, value }
+    SOW_AT_LEAST("moths: " m " are enough", "mycorrhiza " m, NULL, "accuracy, gypsy moth", SOW_MEAN_DIFFERENCE, value)
 #define MOTH_CLAUSES MOTH("m=50", .93), MOTH("m=100", .95), MOTH("m=200", .97), MOTH("all loci", .98)
-#define TIME_CLAUSE                                                                                                 \
-    {                                                                                                               \
-        "time grows about as the cube of the individuals", "network", NULL, "growth exponent", SOW_MEAN_DIFFERENCE, \
-            false, 3.1                                                                                              \
-    }
+#define TIME_CLAUSE                                                                                    \
+    SOW_AT_MOST("time grows about as the cube of the individuals", "network", NULL, "growth exponent", \
+                SOW_MEAN_DIFFERENCE, 3.1)
 
 static const sow_clause small_clauses[] = {SMALL_CLAUSES}, moth_clauses[] = {SMALL_CLAUSES, MOTH_CLAUSES},
                         full_clauses[] = {SMALL_CLAUSES, TIME_CLAUSE},
                         full_moth_clauses[] = {SMALL_CLAUSES, TIME_CLAUSE, MOTH_CLAUSES};
-
-#define USE(table) (call->clauses = (table), call->clause_count = (int)(sizeof(table) / sizeof *(table)))
 
 static sow_status run_parts(sow_study_call *call, uint64_t seed, const files *f, sow_arena *arena) {
     if (call->scale == SOW_SCALE_SMOKE) return run_smoke(call, seed, arena);
@@ -329,11 +296,11 @@ static sow_status run(sow_study_call *call) {
         "partitions help on microsatellites";
     SOW_TRY(find_files(call, &f));
     bool full = call->scale == SOW_SCALE_FULL;
-    if (call->scale == SOW_SCALE_SMOKE) USE(smoke_clauses);
-    else if (full && f.moths) USE(full_moth_clauses);
-    else if (full) USE(full_clauses);
-    else if (f.moths) USE(moth_clauses);
-    else USE(small_clauses);
+    if (call->scale == SOW_SCALE_SMOKE) SOW_DECIDES(call, smoke_clauses);
+    else if (full && f.moths) SOW_DECIDES(call, full_moth_clauses);
+    else if (full) SOW_DECIDES(call, full_clauses);
+    else if (f.moths) SOW_DECIDES(call, moth_clauses);
+    else SOW_DECIDES(call, small_clauses);
     const char *plan = sow_arena_format(call->arena, "mycorrhiza 1, %s%s%s%s", scales[call->scale],
                                         f.cats ? ", nancycats" : "", f.mice ? ", woodmouse" : "",
                                         f.moths ? ", gypsy moth" : "");
