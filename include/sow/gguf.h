@@ -32,7 +32,9 @@ void sow_gguf_dequantise(sow_gguf_type type, const void *blocks, int64_t count, 
 
 /* A vector made ready for products with quantised rows. */
 typedef struct sow_gguf_vector {
-    const float *x, *lanes, *sums; /* [width] as it came; in the order of lanes; sums of 16 values */
+    const float *x;       /* [width] as it came */
+    const int16_t *words; /* a part of 32 values: the upper halves of its whole numbers, then the lower ones */
+    const float *scales;  /* a part: what they are times, and the sum of its values */
 } sow_gguf_vector;
 /* room: [width + width / 16], in which `out` lies beside x; both outlive it. Cost: one pass. */
 void sow_gguf_prepare(const float *x, int64_t width, float *room, sow_gguf_vector *out);

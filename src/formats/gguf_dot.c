@@ -1,30 +1,45 @@
 /* Products of quantised rows with a vector: blocks are made into floats in registers, never in memory. */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/clones.h"
 #include "sow/gguf.h"
 
 enum { PART = 32 /* values */, BUFFER = 256 };
+#define LOW 32768.0F
 
 /* ---- the vector ---- */
 
-/* The AVX2 code spreads the bytes of a part over lanes: four of its first half, then four of its second. */
-void sow_gguf_prepare(const float *x, int64_t width, float *room, sow_gguf_vector *out) {
-    float *sums = room + width;
+/* The sum of a part, and what its whole numbers are times; 0 where the part is as good as zero. Numbers that are not finite
+ * reach every product through the scale. */
+static float part_scale(const float *x, float *sum) {
+    float largest = 0, lane[4] = {0};
+    for (int i = 0; i < PART; i++) {
+        float size = fabsf(x[i]);
+        largest = size > largest || size != size ? size : largest;
+        lane[i % 4] += x[i];
+    }
+    *sum = (lane[0] + lane[1]) + (lane[2] + lane[3]);
+    return largest <= FLT_MAX ? (largest < 1e-30F ? 0 : largest / INT16_MAX) : NAN;
+}
+
+/* The AVX2 code multiplies whole numbers: x is scale * (high + low / LOW), as exact as the float was beside the part's largest. */
+SOW_CLONES void sow_gguf_prepare(const float *x, int64_t width, float *room, sow_gguf_vector *out) {
+    int16_t *words = (int16_t *)(void *)room;
+    float *scales = room + width / PART * PART;
     for (int64_t k = 0; k < width / PART; k++) {
         const float *from = x + PART * k;
-        float *to = room + PART * k;
-        for (int i = 0; i < 4; i++) {
-            memcpy(to + 8 * i, from + 4 * i, 4 * sizeof *to);
-            memcpy(to + 8 * i + 4, from + 16 + 4 * i, 4 * sizeof *to);
-        }
-        for (int half = 0; half < 2; half++) {
-            float lane[4] = {0};
-            for (int i = 0; i < 16; i++) lane[i % 4] += from[16 * half + i];
-            sums[2 * k + half] = (lane[0] + lane[1]) + (lane[2] + lane[3]);
+        int16_t *high = words + 2 * PART * k, *low = high + PART;
+        float scale = part_scale(from, &scales[2 * k + 1]), inverse = scale > 0 ? 1 / scale : 0;
+        scales[2 * k] = scale;
+        for (int i = 0; i < PART; i++) {
+            float z = scale > 0 ? from[i] * inverse : 0, whole = rintf(z);
+            high[i] = (int16_t)whole;
+            low[i] = (int16_t)rintf((z - whole) * LOW);
         }
     }
-    *out = (sow_gguf_vector){x, room, sums};
+    *out = (sow_gguf_vector){x, words, scales};
 }
 
 /* ---- any processor: a few blocks at a time as floats ---- */
@@ -57,37 +72,42 @@ static float row_by_floats(sow_gguf_type type, const uint8_t *row, int64_t width
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX2_INLINE __attribute__((target("avx2,fma,f16c"), always_inline)) static inline
 
-/* ---- AVX2: floats are put together from bytes. A small whole number q beside a power of two p has the bits of the float
- * p + q in its two upper bytes, so no conversion is needed; what p adds is taken off by the sums of x. ---- */
+/* ---- AVX2: a part's quants times the vector's whole numbers, in whole numbers; then one float a part ---- */
 
 typedef struct row_sum {
-    __m256 lanes[2];
-    __m128 base; /* one number */
+    __m256 high, low;
+    __m128 base; /* in its second lane: what all values of a part have in common, times the part's sum */
 } row_sum;
 
-/* 32 bytes, the third of a float each, whose fourth is `top`: d * (p + q) times the part of x. */
-AVX2_INLINE void add_part(row_sum *s, __m256i third, char top, __m256 d, const float *x) {
-    __m256i zero = _mm256_setzero_si256(), fourth = _mm256_set1_epi8(top);
-    __m256i low = _mm256_unpacklo_epi8(third, fourth), high = _mm256_unpackhi_epi8(third, fourth);
-    __m256 a = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, low)), _mm256_loadu_ps(x));
-    __m256 b = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, low)), _mm256_loadu_ps(x + 8));
-    a = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, high)), _mm256_loadu_ps(x + 16), a);
-    b = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, high)), _mm256_loadu_ps(x + 24), b);
-    s->lanes[0] = _mm256_fmadd_ps(d, a, s->lanes[0]);
-    s->lanes[1] = _mm256_fmadd_ps(d, b, s->lanes[1]);
+AVX2_INLINE __m256i load(const void *p) {
+    return _mm256_loadu_si256(p);
 }
 
-/* base * (the sum of a part) */
-AVX2_INLINE void add_base(row_sum *s, __m128 base, const float *sums) {
-    __m128 part = _mm_add_ss(_mm_load_ss(sums), _mm_load_ss(sums + 1));
-    s->base = _mm_fmadd_ss(base, part, s->base);
+/* 16 bytes as words */
+AVX2_INLINE __m256i words_of(const void *p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(p));
 }
 
-AVX2_INLINE float finish(const row_sum *s) {
-    __m256 both = _mm256_add_ps(s->lanes[0], s->lanes[1]);
+/* d * (a and b, 16 values each, times the part of x). */
+AVX2_INLINE void add_part(row_sum *s, __m256i a, __m256i b, __m256 d, const int16_t *x) {
+    __m256i high = _mm256_add_epi32(_mm256_madd_epi16(a, load(x)), _mm256_madd_epi16(b, load(x + 16)));
+    __m256i low = _mm256_add_epi32(_mm256_madd_epi16(a, load(x + PART)), _mm256_madd_epi16(b, load(x + PART + 16)));
+    s->high = _mm256_fmadd_ps(_mm256_cvtepi32_ps(high), d, s->high);
+    s->low = _mm256_fmadd_ps(_mm256_cvtepi32_ps(low), d, s->low);
+}
+
+/* Both lanes times scale and sum of a part. */
+AVX2_INLINE __m128 scaled(__m128 d, const float *scales) {
+    return _mm_mul_ps(d, _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)scales)));
+}
+
+/* offset: how often the base counts. */
+AVX2_INLINE float finish(const row_sum *s, float offset) {
+    __m256 both = _mm256_fmadd_ps(s->low, _mm256_set1_ps(1 / LOW), s->high);
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
     four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(_mm_add_ss(four, _mm_movehdup_ps(four)), s->base));
+    four = _mm_add_ss(four, _mm_movehdup_ps(four));
+    return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(offset), _mm_movehdup_ps(s->base), four));
 }
 
 /* Two halves that lie one behind the other: a scale and what is beside it. */
@@ -97,22 +117,17 @@ AVX2_INLINE __m128 halves(const uint8_t *p) {
     return _mm_cvtph_ps(_mm_cvtsi32_si128(bits));
 }
 
+/* One, twice. */
 AVX2_INLINE __m128 one_half(const uint8_t *p) {
     uint16_t bits;
     memcpy(&bits, p, sizeof bits);
-    return _mm_cvtph_ps(_mm_cvtsi32_si128(bits));
+    return _mm_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
 }
 
 /* 16 bytes: their low nibbles, then their high ones. */
 AVX2_INLINE __m256i nibbles(const uint8_t *p) {
     __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
     return _mm256_and_si256(_mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), _mm256_set1_epi8(15));
-}
-
-/* The third byte of 16 + q, q below 16; the fourth is 0x41. */
-AVX2_INLINE __m256i third_of_16(__m256i q) {
-    __m128i table = _mm_setr_epi8(-128, -120, -112, -104, -96, -88, -80, -72, -64, -56, -48, -40, -32, -24, -16, -8);
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), q);
 }
 
 /* 16 in the bytes whose bit is set. */
@@ -125,45 +140,41 @@ AVX2_INLINE __m256i fifth_bits(const uint8_t *p) {
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(spread, own), own), _mm256_set1_epi8(16));
 }
 
-AVX2 static float row_q4(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool least) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
-    for (int64_t k = 0; k < width / 32; k++, b += least ? 20 : 18) {
-        __m128 d = least ? halves(b) : one_half(b);
-        add_part(&s, third_of_16(nibbles(b + (least ? 4 : 2))), 0x41, _mm256_broadcastss_ps(d), x->lanes + 32 * k);
-        __m128 base = least ? _mm_fnmadd_ss(_mm_set_ss(16), d, _mm_movehdup_ps(d)) : _mm_mul_ss(_mm_set_ss(-24), d);
-        add_base(&s, base, x->sums + 2 * k);
+AVX2_INLINE float row_q4(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool least) {
+    row_sum s = {0};
+    for (int64_t k = 0; k < width / PART; k++, b += least ? 20 : 18) {
+        __m256i w = words_of(b + (least ? 4 : 2));
+        __m128 d = scaled(least ? halves(b) : one_half(b), x->scales + 2 * k);
+        s.base = _mm_add_ps(s.base, d);
+        add_part(&s, _mm256_and_si256(w, _mm256_set1_epi16(15)), _mm256_srli_epi16(w, 4), _mm256_broadcastss_ps(d),
+                 x->words + 2 * PART * k);
     }
-    return finish(&s);
+    return finish(&s, least ? 1 : -8);
 }
 
-/* 32 + q, q below 32: third byte 4 q, fourth 0x42. */
-AVX2 static float row_q5(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool least) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
-    for (int64_t k = 0; k < width / 32; k++, b += least ? 24 : 22) {
-        const uint8_t *high = b + (least ? 4 : 2);
-        __m128 d = least ? halves(b) : one_half(b);
-        __m256i q = _mm256_or_si256(nibbles(high + 4), fifth_bits(high));
-        add_part(&s, _mm256_slli_epi16(q, 2), 0x42, _mm256_broadcastss_ps(d), x->lanes + 32 * k);
-        __m128 base = least ? _mm_fnmadd_ss(_mm_set_ss(32), d, _mm_movehdup_ps(d)) : _mm_mul_ss(_mm_set_ss(-48), d);
-        add_base(&s, base, x->sums + 2 * k);
+AVX2_INLINE float row_q5(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool least) {
+    row_sum s = {0};
+    for (int64_t k = 0; k < width / PART; k++, b += least ? 24 : 22) {
+        const uint8_t *bits = b + (least ? 4 : 2);
+        __m256i q = _mm256_or_si256(nibbles(bits + 4), fifth_bits(bits));
+        __m128 d = scaled(least ? halves(b) : one_half(b), x->scales + 2 * k);
+        s.base = _mm_add_ps(s.base, d);
+        add_part(&s, _mm256_cvtepu8_epi16(_mm256_castsi256_si128(q)),
+                 _mm256_cvtepu8_epi16(_mm256_extracti128_si256(q, 1)), _mm256_broadcastss_ps(d),
+                 x->words + 2 * PART * k);
     }
-    return finish(&s);
+    return finish(&s, least ? 1 : -16);
 }
 
-/* Signed bytes are converted as they come. */
-AVX2 static float row_q8_0(const uint8_t *b, int64_t width, const sow_gguf_vector *v) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
-    for (int64_t k = 0; k < width / 32; k++, b += 34) {
-        const float *x = v->x + 32 * k;
-        __m256 d = _mm256_broadcastss_ps(one_half(b)), part[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-        for (int i = 0; i < 4; i++) {
-            __m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 2 + 8 * i)));
-            part[i & 1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(q), _mm256_loadu_ps(x + 8 * i), part[i & 1]);
-        }
-        s.lanes[0] = _mm256_fmadd_ps(d, part[0], s.lanes[0]);
-        s.lanes[1] = _mm256_fmadd_ps(d, part[1], s.lanes[1]);
+AVX2 static float row_q8_0(const uint8_t *b, int64_t width, const sow_gguf_vector *x) {
+    row_sum s = {0};
+    for (int64_t k = 0; k < width / PART; k++, b += 34) {
+        __m256i q = load(b + 2);
+        add_part(&s, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)),
+                 _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1)),
+                 _mm256_broadcastss_ps(scaled(one_half(b), x->scales + 2 * k)), x->words + 2 * PART * k);
     }
-    return finish(&s);
+    return finish(&s, 0);
 }
 
 /* Scale and least value of the eight groups of a block of Q4_K or Q5_K: six bits each in twelve bytes. */
@@ -176,59 +187,57 @@ AVX2_INLINE void scales_of(const uint8_t *p, uint8_t scale[8], uint8_t least[8])
     }
 }
 
-AVX2_INLINE __m256i load(const uint8_t *p) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
-
 /* 32 bytes hold the low nibbles of two groups; Q5_K: bit g of `high` is the fifth of group g. */
-AVX2 static float row_k(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool fifth) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
-    __m256i low = _mm256_set1_epi8(15);
+AVX2_INLINE float row_k(const uint8_t *b, int64_t width, const sow_gguf_vector *x, bool fifth) {
+    row_sum s = {0};
     for (int64_t k = 0; k < width / 256; k++, b += fifth ? 176 : 144) {
         uint8_t scale[8], least[8];
         __m128 both = halves(b);
-        float d = _mm_cvtss_f32(both), m = _mm_cvtss_f32(_mm_movehdup_ps(both)), p = fifth ? 32 : 16;
         scales_of(b + 4, scale, least);
         for (int g = 0; g < 8; g++) {
-            float step = d * (float)scale[g];
-            __m256i q = load(b + (fifth ? 48 : 16) + 32 * (g / 2));
-            q = _mm256_and_si256(g % 2 ? _mm256_srli_epi16(q, 4) : q, low);
-            if (fifth) {
-                __m256i bit = _mm256_set1_epi8((char)(1 << g)), set = _mm256_and_si256(load(b + 16), bit);
-                q = _mm256_or_si256(q, _mm256_and_si256(_mm256_cmpeq_epi8(set, bit), _mm256_set1_epi8(16)));
+            const uint8_t *from = b + (fifth ? 48 : 16) + 32 * (g / 2);
+            const float *scales = x->scales + 16 * k + 2 * g;
+            __m256i q[2];
+            for (int i = 0; i < 2; i++) {
+                __m256i w = words_of(from + 16 * i), bit = _mm256_set1_epi16((short)(1 << g));
+                q[i] = _mm256_and_si256(g % 2 ? _mm256_srli_epi16(w, 4) : w, _mm256_set1_epi16(15));
+                if (!fifth) continue;
+                __m256i set = _mm256_cmpeq_epi16(_mm256_and_si256(words_of(b + 16 + 16 * i), bit), bit);
+                q[i] = _mm256_or_si256(q[i], _mm256_and_si256(set, _mm256_set1_epi16(16)));
             }
-            add_part(&s, fifth ? _mm256_slli_epi16(q, 2) : third_of_16(q), fifth ? 0x42 : 0x41, _mm256_set1_ps(step),
-                     x->lanes + 256 * k + 32 * g);
-            add_base(&s, _mm_set_ss(-p * step - m * (float)least[g]), x->sums + 16 * k + 2 * g);
+            __m128 d = scaled(_mm_mul_ps(both, _mm_setr_ps(scale[g], least[g], 0, 0)), scales);
+            s.base = _mm_add_ps(s.base, d);
+            add_part(&s, q[0], q[1], _mm256_broadcastss_ps(d), x->words + 2 * (256 * k + 32 * g));
         }
     }
-    return finish(&s);
+    return finish(&s, -1);
 }
 
-/* 64 + q, q below 64: third byte 128 + 2 q, fourth 0x42. Each half of a part has a scale of its own, as has each lane. */
+/* Each half of a part has a scale of its own. */
 AVX2 static float row_q6_k(const uint8_t *b, int64_t width, const sow_gguf_vector *x) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
-    __m256i low = _mm256_set1_epi8(15), upper = _mm256_set1_epi8(48), top = _mm256_set1_epi8(-128);
+    row_sum s = {0};
+    __m256i zero = _mm256_setzero_si256(), low = _mm256_set1_epi8(15), upper = _mm256_set1_epi8(48);
     for (int64_t k = 0; k < width / 256; k++, b += 210) {
         float d = _mm_cvtss_f32(one_half(b + 208));
         for (int part = 0; part < 8; part++) {
             int half = part / 4, i = part % 4;
             const int8_t *scale = (const int8_t *)b + 192 + 8 * half + 2 * i;
+            const int16_t *words = x->words + 2 * (256 * k + 32 * part);
             __m256i q = load(b + 64 * half + 32 * (i % 2)), high = load(b + 128 + 32 * half);
             q = _mm256_and_si256(i < 2 ? q : _mm256_srli_epi16(q, 4), low);
             high = i == 0   ? _mm256_slli_epi16(high, 4)
                    : i == 1 ? _mm256_slli_epi16(high, 2)
                    : i == 2 ? high
                             : _mm256_srli_epi16(high, 2);
-            q = _mm256_or_si256(q, _mm256_and_si256(high, upper));
-            float first = d * (float)scale[0], second = d * (float)scale[1];
-            const float *sums = x->sums + 16 * k + 2 * part;
-            add_part(&s, _mm256_or_si256(_mm256_add_epi8(q, q), top), 0x42,
-                     _mm256_set_m128(_mm_set1_ps(second), _mm_set1_ps(first)), x->lanes + 256 * k + 32 * part);
-            s.base = _mm_add_ss(s.base, _mm_set_ss(-96 * (first * sums[0] + second * sums[1])));
+            q = _mm256_sub_epi8(_mm256_or_si256(q, _mm256_and_si256(high, upper)), _mm256_set1_epi8(32));
+            float own = d * x->scales[16 * k + 2 * part];
+            add_part(&s, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)), zero, _mm256_set1_ps(own * (float)scale[0]),
+                     words);
+            add_part(&s, zero, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1)),
+                     _mm256_set1_ps(own * (float)scale[1]), words);
         }
     }
-    return finish(&s);
+    return finish(&s, 0);
 }
 
 AVX2_INLINE __m256 eight(sow_gguf_type type, const uint8_t *b, int64_t i) {
@@ -240,13 +249,15 @@ AVX2_INLINE __m256 eight(sow_gguf_type type, const uint8_t *b, int64_t i) {
 
 /* Plain values; the last few by floats. */
 AVX2_INLINE float row_plain(sow_gguf_type type, const uint8_t *b, int64_t width, const float *x) {
-    row_sum s = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, _mm_setzero_ps()};
+    row_sum s = {0};
     int64_t whole = width / 16 * 16, bytes = type == SOW_GGUF_F32 ? 4 : 2;
     for (int64_t i = 0; i < whole; i += 16) {
-        s.lanes[0] = _mm256_fmadd_ps(eight(type, b, i), _mm256_loadu_ps(x + i), s.lanes[0]);
-        s.lanes[1] = _mm256_fmadd_ps(eight(type, b, i + 8), _mm256_loadu_ps(x + i + 8), s.lanes[1]);
+        s.high = _mm256_fmadd_ps(eight(type, b, i), _mm256_loadu_ps(x + i), s.high);
+        s.low = _mm256_fmadd_ps(eight(type, b, i + 8), _mm256_loadu_ps(x + i + 8), s.low);
     }
-    return finish(&s) + (whole < width ? row_by_floats(type, b + whole * bytes, width - whole, x + whole) : 0);
+    s.high = _mm256_add_ps(s.high, s.low);
+    s.low = _mm256_setzero_ps();
+    return finish(&s, 0) + (whole < width ? row_by_floats(type, b + whole * bytes, width - whole, x + whole) : 0);
 }
 
 /* Every processor with AVX2 has F16C, for which clang has no word here. Asking cpuid itself takes 20 us on a virtual machine. */

@@ -77,10 +77,61 @@ static void plain_rows_may_have_any_width(void **state) {
         for (int64_t width = 1; width < 40; width++) check_type(types[i], width);
 }
 
+/* A vector that went wrong must not come out as a plausible number. */
+static void what_is_not_finite_reaches_every_product(void **state) {
+    static uint8_t row[WIDTH * BYTES];
+    static float x[WIDTH], room[WIDTH + WIDTH / 16];
+    static const float wrong[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < 3 * sizeof types / sizeof *types; i++) {
+        int64_t block, bytes;
+        float y;
+        sow_rng rng;
+        sow_gguf_vector v;
+        sow_gguf_type type = types[i / 3];
+        OK(sow_rng_seed(&rng, SOW_RNG_SOW, 6));
+        sow_rng_normal_f32(&rng, x, WIDTH, 0, 1);
+        x[WIDTH / 2 + 1] = wrong[i % 3];
+        sow_gguf_block(type, &block, &bytes);
+        for (int64_t k = 0; k < WIDTH / block; k++) fill_block(type, row + k * bytes, bytes, &rng);
+        sow_gguf_prepare(x, WIDTH, room, &v);
+        sow_gguf_products(type, row, 0, 1, WIDTH, &v, &y);
+        if (isfinite(y))
+            fail_msg("%s: %g among the vector's values gave %g", sow_gguf_type_name(type), (double)wrong[i % 3],
+                     (double)y);
+    }
+}
+
+/* Parts of zeros, of numbers next to nothing, and with one number that hides all others. */
+static void parts_may_be_of_any_size(void **state) {
+    static uint8_t row[128 / 32 * 34];
+    float x[128] = {0}, room[128 + 8], values[128], y;
+    double sum = 0;
+    sow_rng rng;
+    sow_gguf_vector v;
+    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 7));
+    for (int k = 0; k < 4; k++) fill_block(SOW_GGUF_Q8_0, row + 34 * k, 34, &rng);
+    sow_rng_normal_f32(&rng, x + 32, 96, 0, 1);
+    for (int i = 0; i < 32; i++) x[32 + i] *= 1e-36F;
+    x[64] = 1e30F;
+    sow_gguf_prepare(x, 128, room, &v);
+    sow_gguf_products(SOW_GGUF_Q8_0, row, 0, 1, 128, &v, &y);
+    sow_gguf_dequantise(SOW_GGUF_Q8_0, row, 128, values);
+    for (int i = 0; i < 128; i++) sum += (double)values[i] * (double)x[i];
+    assert_near((double)y / sum, 1, 1e-6);
+    x[64] = 0;
+    sow_gguf_prepare(x, 128, room, &v);
+    sow_gguf_products(SOW_GGUF_Q8_0, row, 0, 1, 128, &v, &y);
+    sum = 0;
+    for (int i = 0; i < 128; i++) sum += (double)values[i] * (double)x[i];
+    assert_near((double)y, sum, 1e-5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_of_all_types_equal_those_of_their_floats),
         cmocka_unit_test(plain_rows_may_have_any_width),
+        cmocka_unit_test(what_is_not_finite_reaches_every_product),
+        cmocka_unit_test(parts_may_be_of_any_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
