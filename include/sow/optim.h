@@ -31,7 +31,14 @@ double sow_schedule_at(const sow_schedule *schedule, int64_t step, int64_t steps
 
 /* SGDM: m = momentum m + (1 - momentum) g, the first m is g; w = (1 - rate decay) w - rate m. SGD-SaI: the same with rate m
  * times the block's scale, which is measured at its first gradient (sow/scales.h); the decay is not scaled. */
-typedef enum sow_optimizer_kind { SOW_SGD, SOW_ADAM, SOW_ADAMW, SOW_SGDM, SOW_SGD_SAI } sow_optimizer_kind;
+typedef enum sow_optimizer_kind {
+    SOW_SGD,
+    SOW_ADAM,
+    SOW_ADAMW,
+    SOW_SGDM,
+    SOW_SGD_SAI,
+    SOW_OPTIMIZERS
+} sow_optimizer_kind;
 
 typedef struct sow_optimizer_config {
     sow_optimizer_kind kind;
@@ -49,6 +56,8 @@ typedef struct sow_optimizer_config {
 
 /* "sgd", "adam", "adamw", "sgdm", "sgd-sai". */
 sow_status sow_optimizer_parse(const char *name, sow_optimizer_kind *out);
+/* The name that sow_optimizer_parse reads. */
+const char *sow_optimizer_name(sow_optimizer_kind kind);
 
 typedef struct sow_optimizer sow_optimizer;
 /* Fresh moments (zeros, in each entry's layout) for the trainable entries; gradients are added to the state. SOW_E_NOT_FOUND,

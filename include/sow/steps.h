@@ -17,11 +17,12 @@ extern const sow_method sow_method_sgd_sai;
 typedef struct sow_sgd_sai_config {
     sow_scale_blocks blocks;
     sow_scale_norm norm;
-    int64_t batches;     /* at least 1 */
-    bool mean_of_scales; /* the mean of the batches' g; else g of their mean gradient */
+    int64_t batches;      /* at least 1 */
+    bool mean_of_scales;  /* the mean of the batches' g; else g of their mean gradient */
+    sow_adapter *adapter; /* its entries are measured instead of the network's, through its taps; NULL: none */
 } sow_sgd_sai_config;
 
-/* The scale of each block of the trainable entries of the feed's state, from the gradients of its first batches, in training mode:
+/* The scale of each block of the trainable entries of the feed's state (or of the adapter's), from the gradients of its first batches, in training mode:
  * what the optimiser SOW_SGD_SAI measures itself at its first step, as a table to look at and to edit. Gradients are left in the
  * state. Errors: those of the loss, SOW_E_NUMBER for a loss or gradient that is not finite. Cost: forward and backward of the
  * batches, and two passes over the gradient. */

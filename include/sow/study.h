@@ -47,12 +47,14 @@ typedef struct sow_score {
     double value;
 } sow_score;
 
+struct sow_study_part;
 typedef struct sow_study_call {
     sow_scale_kind scale;
     const uint64_t *seeds;
     int seed_count;
-    const char *data;   /* NULL: the study's default */
-    const char *folder; /* study-NAME-SCALE/ */
+    const struct sow_study_part *part; /* NULL: the scale is one whole */
+    const char *data;                  /* NULL: the study's default */
+    const char *folder;                /* study-NAME-SCALE/ or study-NAME-SCALE-PART/ */
     bool resume;
     int slots;
     sow_arena *arena;
@@ -64,14 +66,31 @@ typedef struct sow_study_call {
     const char *claim; /* the paper's claim in one sentence */
 } sow_study_call;
 
+/* A part of a scale: an experiment by itself, with data, folder and verdict of its own (--part NAME). */
+typedef struct sow_study_part {
+    const char *name, *summary;
+    sow_scale_kind scale;
+    const char *seeds, *time;
+    const char *data; /* what --data must be; NULL: it needs none */
+    sow_status (*run)(sow_study_call *call);
+} sow_study_part;
+
 typedef struct sow_study {
     const char *name, *method, *paper, *summary;
-    const char *seeds[3];  /* default seeds by scale: "1:5" */
+    const char *seeds[3];  /* default seeds by scale: "1:5"; NULL where the scale comes in parts */
     const char *time[3];   /* expected duration on two cores, in words */
     const char *data_help; /* which --data values it knows */
-    /* Runs all arms (through sow_run_cells) and fills in scores and clauses. */
+    /* Runs all arms (through sow_run_cells) and fills in scores and clauses. Not called for a scale that comes in parts. */
     sow_status (*run)(sow_study_call *call);
+    const sow_study_part *parts; /* ends with a row of zeros; NULL: no scale comes in parts */
 } sow_study;
+
+/* The part of a scale by its name; *out NULL where `name` is NULL and the scale does not come in parts. SOW_E_ARGUMENT names the
+ * parts that there are, and what each needs. */
+sow_status sow_study_find_part(sow_arena *arena, const sow_study *study, sow_scale_kind scale, const char *name,
+                               const sow_study_part **out);
+/* "smoke", "small", "full". */
+const char *sow_scale_name(sow_scale_kind scale);
 
 /* Adds a score to the call (in its arena; amortised). SOW_E_NUMBER: not finite; SOW_E_EXISTS: this one is there
  * already. */
@@ -85,7 +104,7 @@ double sow_study_deviation(const sow_study_call *call, const char *arm, const ch
 
 /* Judges the clauses over the scores: one fails: not confirmed; else a pair missing, or fewer seeds than the study's
  * default: not decided; else confirmed. Gives a JSON object
- * {"study","scale","claim","verdict","clauses":[{says,statistic,
+ * {"study","scale","part" if it is one,"claim","verdict","clauses":[{says,statistic,
  * op,value,effect,low,high,interval,n,holds}],"arms":[{arm,metric,mean,min,max,sd,n}]}; `holds` is null when not
  * decided, `low` and `high` where there is no interval. Intervals, 95 %: sign-flip of the differences, below 6 seeds
  * paired t (ratio: of the logarithms of the seeds' ratios); `interval` says which. They inform; the clauses decide. */

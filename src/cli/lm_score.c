@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/lm.h"
+#include "nn/lm/base_model.h"
 #include "sow/log.h"
 #include "sow/text.h"
 #include "sow/tune.h"
@@ -70,25 +71,12 @@ static bool holds_samples(const char *path) {
            sow_ends_with_any_case(path, ".tsv");
 }
 
-static sow_status open_samples(const scorer *s, sow_texts **out) {
-    const sow_call *call = s->model.call;
-    const sow_lm_config *c = &s->model.lm->config;
-    const char *name = sow_text(call, "chat-template");
-    sow_texts_options options = {.length = s->window,
-                                 .end = c->end_count > 0 ? c->ends[0] : -1,
-                                 .prompt_field = sow_text(call, "prompt-field"),
-                                 .completion_field = sow_text(call, "completion-field"),
-                                 .loss_on_all = !strcmp(sow_text(call, "loss-on"), "all")};
-    sow_status status = sow_lm_chat(sow_text(call, "model"), name, &options.chat);
-    if (status == SOW_E_UNSUPPORTED && !name) status = SOW_OK, options.chat = NULL;
-    return status == SOW_OK ? sow_texts_open(sow_text(call, "data"), &options, s->model.tokenizer, out) : status;
-}
-
 static sow_status score_samples(scorer *s) {
     enum { BATCH = 4 };
     sow_texts *texts;
     json_t *r = s->model.call->result;
-    SOW_TRY(open_samples(s, &texts));
+    SOW_TRY(base_texts_read(s->model.call, s->model.lm, s->model.tokenizer, s->window, sow_text(s->model.call, "data"),
+                            &texts));
     sow_status status = sow_lm_evaluate(s->model.tape, s->model.lm, texts, BATCH, &s->sum, &s->counted);
     s->tokens = texts->start[texts->count];
     if (json_object_set_new(r, "format", json_string(texts->format)) ||
@@ -197,16 +185,15 @@ const sow_option cli_lm_score_options[] = {
                     "input"),
     SOW_OPTION_TEXT("prompt", NULL, "show the likeliest next tokens instead"),
     SOW_OPTION_INT("top", "10", 1, 100000, "how many of them"),
-    SOW_OPTION_TEXT("choices", NULL,
-                    "questions, one a line: {\"prompt\" or \"question\": .., \"choices\": [..], \"answer\": number from 0}"),
-    SOW_OPTION_FLAG("per-line", "each line (.jsonl: its \"text\") is a text of its own, with its loss; each question with its answers"),
+    SOW_OPTION_TEXT(
+        "choices", NULL,
+        "questions, one a line: {\"prompt\" or \"question\": .., \"choices\": [..], \"answer\": number from 0}"),
+    SOW_OPTION_FLAG(
+        "per-line",
+        "each line (.jsonl: its \"text\") is a text of its own, with its loss; each question with its answers"),
     SOW_OPTION_INT("context", "0", 0, 1 << 24, "tokens of a window; 0: 1,024 or what the model takes"),
     CLI_LM_ADAPTER,
-    SOW_OPTION_TEXT("prompt-field", NULL, "samples: field of the prompt; default: those that are known"),
-    SOW_OPTION_TEXT("completion-field", NULL, "samples: field of what is to be answered"),
-    SOW_OPTION_CHOICE("loss-on", "completion", "completion|all", "samples: tokens that count"),
-    SOW_OPTION_TEXT("chat-template", NULL,
-                    "samples: chatml, llama3, gemma, zephyr, smollm2 or none; default: the model's"),
+    BASE_SAMPLE_OPTIONS,
     CLI_LM_TOKENIZER,
     CLI_LM_INVALID,
     {0},

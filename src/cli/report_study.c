@@ -130,8 +130,9 @@ static sow_status add_drawings(sow_arena *arena, const char *folder, sow_page *p
 
 sow_status report_study_page(sow_arena *arena, const json_t *verdict, const char *folder, sow_page *page) {
     const json_t *clauses = json_object_get(verdict, "clauses"), *arms = json_object_get(verdict, "arms");
-    char *line = sow_arena_format(arena, "Study %s at scale %s: %s.", word(verdict, "study"), word(verdict, "scale"),
-                                  word(verdict, "verdict"));
+    const char *part = word(verdict, "part");
+    char *line = sow_arena_format(arena, "Study %s at scale %s%s%s: %s.", word(verdict, "study"),
+                                  word(verdict, "scale"), *part ? ", part " : "", part, word(verdict, "verdict"));
     if (!line) return SOW_E_MEMORY;
     SOW_TRY(sow_page_text(page, line));
     SOW_TRY(sow_page_text(page, word(verdict, "claim")));

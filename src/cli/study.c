@@ -6,6 +6,20 @@
 #include "sow/json.h"
 #include "sow/log.h"
 
+/* Scales that come in parts. */
+static sow_status list_parts(sow_call *call) {
+    json_t *rows = json_array();
+    if (json_object_set_new(call->result, "parts", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    for (const sow_study *const *s = cli_studies; *s; s++)
+        for (const sow_study_part *p = (*s)->parts; p && p->name; p++) {
+            json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:s*,s:s*}", "name", (*s)->name, "scale",
+                                    sow_scale_name(p->scale), "part", p->name, "summary", p->summary, "time", p->time,
+                                    "data", p->data);
+            if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        }
+    return SOW_OK;
+}
+
 static sow_status list_studies(sow_call *call) {
     json_t *rows = json_array();
     if (json_object_set_new(call->result, "studies", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
@@ -14,7 +28,7 @@ static sow_status list_studies(sow_call *call) {
                                 (*s)->time[0], "small", (*s)->time[1], "full", (*s)->time[2], "data", (*s)->data_help);
         if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
     }
-    return SOW_OK;
+    return list_parts(call);
 }
 
 static sow_scale_kind scale_of(const char *name) {
@@ -31,10 +45,17 @@ static sow_status set_up(sow_call *call, const sow_study *study, sow_study_call 
                             .resume = sow_flag(call, "resume"),
                             .slots = (int)sow_int(call, "slots"),
                             .arena = call->arena};
-    const char *text = sow_given(call, "seeds") ? sow_text(call, "seeds") : study->seeds[out->scale];
-    SOW_TRY(sow_seeds_parse(call->arena, text, &seeds, &out->seed_count));
+    SOW_TRY(sow_study_find_part(call->arena, study, out->scale, sow_text(call, "part"), &out->part));
+    const sow_study_part *part = out->part;
+    if (part && part->data && !out->data)
+        return sow_fail(SOW_E_ARGUMENT, "%s, part %s: missing --data, %s", study->name, part->name, part->data);
+    const char *usual = part ? part->seeds : study->seeds[out->scale];
+    SOW_TRY(sow_seeds_parse(call->arena, sow_given(call, "seeds") ? sow_text(call, "seeds") : usual, &seeds,
+                            &out->seed_count));
     out->seeds = seeds;
-    out->folder = folder ? folder : sow_arena_format(call->arena, "study-%s-%s", study->name, scale);
+    out->folder = folder ? folder
+                         : sow_arena_format(call->arena, "study-%s-%s%s%s", study->name, scale, part ? "-" : "",
+                                            part ? part->name : "");
     return out->folder ? SOW_OK : SOW_E_MEMORY;
 }
 
@@ -80,21 +101,24 @@ static sow_status run_study(sow_call *call) {
     if (!run.resume && sow_path_exists(run.folder))
         return sow_fail(SOW_E_EXISTS, "%s exists already; --resume goes on with it, -o DIR begins another", run.folder);
     SOW_TRY(sow_make_folder(run.folder));
-    if (study->time[run.scale])
-        sow_note("%s, %s: about %s on two cores, %d seeds, in %s", study->name, sow_text(call, "scale"),
-                 study->time[run.scale], run.seed_count, run.folder);
-    SOW_TRY(study->run(&run));
+    const char *time = run.part ? run.part->time : study->time[run.scale];
+    if (time)
+        sow_note("%s, %s: about %s on two cores, %d seeds, in %s", study->name,
+                 run.part ? run.part->name : sow_text(call, "scale"), time, run.seed_count, run.folder);
+    SOW_TRY(run.part ? run.part->run(&run) : study->run(&run));
     return conclude(call, study, &run);
 }
 
 static const sow_option options[] = {
     {"name", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "the study; none: list them", SOW_OPTION_POSITIONAL},
     SOW_OPTION_CHOICE("scale", "small", "smoke|small|full", "seconds, minutes or hours"),
+    SOW_OPTION_TEXT("part", NULL, "where a scale comes in parts: one of those that `sow study` lists"),
     {"seeds", 0, SOW_TYPE_SEEDS, NULL, 0, 0, NULL, NULL, "like 1:5,9; default: the study's own", 0},
     SOW_OPTION_TEXT("data", NULL, "another data set, of those that the study knows"),
     {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core",
      SOW_OPTION_NO_PASSPORT},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default study-NAME-SCALE", SOW_OPTION_NO_PASSPORT},
+    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default study-NAME-SCALE or study-NAME-SCALE-PART",
+     SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_RESUME,
     {0},
 };

@@ -73,7 +73,7 @@ static const sow_option options[] = {
     SOW_OPTION_INT("rank", "8", 1, 4096, "of adapters"),
     SOW_OPTION_REAL("alpha", NULL, 0, 1e6, "of adapters: their scale is alpha / rank; default: the rank"),
     SOW_OPTION_TEXT("targets", "all", "layers with an adapter: q_proj,v_proj ..., or all"),
-    BASE_TEXT_OPTIONS,
+    BASE_TEXT_OPTIONS("512"),
     {"accumulate", 0, SOW_TYPE_INT, "1", 1, 1 << 20, NULL, "batches", "--model: added up for each step", 0},
     SOW_OPTION_REAL("epochs", NULL, 1e-6, 1e6, "--model: passes over the data instead of --steps"),
     SOW_OPTION_INT("patience", "0", 0, 1e6,
@@ -319,16 +319,15 @@ static sow_status train(job *j) {
 
 /* Options of language models do nothing here. */
 static sow_status check_kind(sow_call *call) {
-    static const char *const of_texts[] = {
-        "tune",   "adapter",      "as-lora",          "rank",    "alpha",         "targets",
-        "length", "prompt-field", "completion-field", "loss-on", "chat-template", "accumulate",
-        "epochs", "patience",     "recompute"};
+    static const char *const of_texts[] = {"tune",    "adapter",    "as-lora", "rank",     "alpha",
+                                           "targets", "accumulate", "epochs",  "patience", "recompute"};
     if (!sow_text(call, "arch"))
         return sow_fail(SOW_E_ARGUMENT, "missing --arch, a network's name, or --model, a language model");
     for (size_t i = 0; i < sizeof of_texts / sizeof *of_texts; i++)
         if (sow_given(call, of_texts[i]))
             return sow_fail(SOW_E_ARGUMENT, "--%s belongs to language models (--model), not to --arch", of_texts[i]);
         else sow_resolve(call, of_texts[i], NULL);
+    SOW_TRY(base_without_texts(call));
     if (!sow_text(call, "steps")) return sow_fail(SOW_E_ARGUMENT, "missing --steps, the length of the training");
     sow_resolve(call, "batch", "128");
     return SOW_OK;

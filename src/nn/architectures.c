@@ -12,6 +12,7 @@ static const sow_architecture table[] = {
     {"conv2", "Conv-2: 64-64 filters, pool, 256-256-10", {3, 32, 32, 10}, sow_conv2_forward, false},
     {"conv4", "Conv-4: Conv-2's filters, 128-128, pool, 256-256-10", {3, 32, 32, 10}, sow_conv4_forward, false},
     {"conv6", "Conv-6: Conv-4's filters, 256-256, pool, 256-256-10", {3, 32, 32, 10}, sow_conv6_forward, false},
+    {"resnet8", "ResNet-8: ResNet-20 with one block a stage", {3, 32, 32, 10}, sow_resnet8_forward, true},
     {"resnet20", "ResNet-20 for small images, 1x1 convolutions as shortcuts", {3, 32, 32, 10}, sow_resnet20_forward, true},
     {"vgg19", "VGG-19 with batch norm for small images, one dense layer", {3, 32, 32, 10}, sow_vgg19_forward, true},
     {"vit:PATCH-WIDTH-DEPTH-HEADS", "vision transformer: vit:4-96-4-3 has patches of 4x4, width 96, 4 blocks of 3 heads", {3, 32, 32, 10}, sow_vit_forward, false},
@@ -35,7 +36,7 @@ static sow_status find(const char *arch, const sow_architecture **out) {
     }
     const char *nearest = sow_nearest(arch, names, ARCHITECTURES);
     if (nearest) return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; did you mean %s?", arch, nearest);
-    return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; there are lenet300, conv2, conv4, conv6, resnet20, vgg19, vit:PATCH-WIDTH-DEPTH-HEADS and mlp:WIDTHS", arch);
+    return sow_fail(SOW_E_NOT_FOUND, "no architecture '%s'; there are lenet300, conv2, conv4, conv6, resnet8, resnet20, vgg19, vit:PATCH-WIDTH-DEPTH-HEADS and mlp:WIDTHS", arch);
 }
 
 /* "784-300-100-10" into widths. `example` is for messages. */

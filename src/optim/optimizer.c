@@ -28,9 +28,14 @@ struct sow_optimizer {
     double *norm; /* SGD-SaI: what measured scales are divided by; 0: not yet known */
 };
 
+static const char *const names[SOW_OPTIMIZERS] = {"sgd", "adam", "adamw", "sgdm", "sgd-sai"};
+
+const char *sow_optimizer_name(sow_optimizer_kind kind) {
+    return names[kind];
+}
+
 sow_status sow_optimizer_parse(const char *name, sow_optimizer_kind *out) {
-    static const char *const names[] = {"sgd", "adam", "adamw", "sgdm", "sgd-sai"};
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < SOW_OPTIMIZERS; i++)
         if (!strcmp(names[i], name)) {
             *out = (sow_optimizer_kind)i;
             return SOW_OK;

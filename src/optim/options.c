@@ -24,15 +24,14 @@ static const struct {
 };
 
 static sow_status check_owners(const sow_call *call, sow_optimizer_kind kind) {
-    static const char *const names[] = {"sgd", "adam", "adamw", "sgdm", "sgd-sai"};
     for (size_t i = 0; i < sizeof owners / sizeof *owners; i++) {
         if (!sow_given(call, owners[i].option) || owners[i].kinds & 1U << kind) continue;
         if (!strcmp(owners[i].option, "momentum") && sow_real(call, "momentum") == 0) continue;
         char list[64] = "";
-        for (unsigned k = 0; k < 5; k++)
+        for (int k = 0; k < SOW_OPTIMIZERS; k++)
             if (owners[i].kinds & 1U << k) {
                 if (*list) strcat(list, " or ");
-                strcat(list, names[k]);
+                strcat(list, sow_optimizer_name((sow_optimizer_kind)k));
             }
         return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --optimizer %s, not to %s", owners[i].option, list,
                         sow_text(call, "optimizer"));

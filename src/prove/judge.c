@@ -239,20 +239,21 @@ static sow_status judge(sow_arena *arena, const sow_study *study, const sow_stud
                         json_t *arms, const char **verdict) {
     uint64_t *seeds;
     int needed = 0;
-    if (study->seeds[call->scale]) SOW_TRY(sow_seeds_parse(arena, study->seeds[call->scale], &seeds, &needed));
+    const char *usual = call->part ? call->part->seeds : study->seeds[call->scale];
+    if (usual) SOW_TRY(sow_seeds_parse(arena, usual, &seeds, &needed));
     if (needed < call->seed_count) needed = call->seed_count; /* a pair missing decides nothing */
     SOW_TRY(sow_clauses_judge(arena, call, needed, clauses, verdict));
     return add_arms(arena, call, arms);
 }
 
 sow_status sow_study_judge(sow_arena *arena, const sow_study *study, const sow_study_call *call, json_t **out) {
-    static const char *const scales[] = {"smoke", "small", "full"};
     json_t *clauses = json_array(), *arms = json_array();
     const char *verdict = NULL;
     sow_status status = judge(arena, study, call, clauses, arms, &verdict);
     *out = NULL;
     if (status == SOW_OK) {
-        *out = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "study", study->name, "scale", scales[call->scale], "claim",
+        *out = json_pack("{s:s, s:s, s:s*, s:s, s:s, s:O, s:O}", "study", study->name, "scale",
+                         sow_scale_name(call->scale), "part", call->part ? call->part->name : NULL, "claim",
                          call->claim ? call->claim : "", "verdict", verdict, "clauses", clauses, "arms", arms);
         if (!*out) status = sow_fail(SOW_E_MEMORY, "study: out of memory");
     }

@@ -57,12 +57,13 @@ class Block(nn.Module):
         return torch.relu(y + (self.downsample(x) if self.downsample else x))
 
 
-class ResNet20(nn.Module):
-    def __init__(self, channels, classes):
+class ResNet(nn.Module):
+    def __init__(self, channels, classes, blocks=3):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         for i, (inputs, width) in enumerate(((16, 16), (16, 32), (32, 64)), 1):
-            setattr(self, f"layer{i}", nn.Sequential(Block(inputs, width, 2 if i > 1 else 1), Block(width, width, 1), Block(width, width, 1)))
+            later = [Block(width, width, 1) for _ in range(blocks - 1)]
+            setattr(self, f"layer{i}", nn.Sequential(Block(inputs, width, 2 if i > 1 else 1), *later))
         self.fc = nn.Linear(64, classes)
 
     def forward(self, x):
@@ -153,8 +154,9 @@ compare("lenet300", MLP(784, 300, 100, 10), 60, 1, 28, 10)
 compare("conv2", ConvNet(1, 3, 32, 10), 12, 3, 32, 10)
 compare("conv4", ConvNet(2, 1, 28, 10), 12, 1, 28, 10)
 compare("conv6", ConvNet(3, 3, 32, 10), 12, 3, 32, 10)
-compare("resnet20", ResNet20(3, 10), 24, 3, 32, 10)
-compare("resnet20", ResNet20(1, 7), 9, 1, 28, 7)
+compare("resnet8", ResNet(3, 10, blocks=1), 24, 3, 32, 10)
+compare("resnet20", ResNet(3, 10), 24, 3, 32, 10)
+compare("resnet20", ResNet(1, 7), 9, 1, 28, 7)
 # So few images that no activation lies within rounding of 0: one that falls on the other side of a ReLU moves the gradients
 # of all layers below by 1e-3 to 1e-2 (PyTorch's f32 against its f64 too, e.g. with 16 images).
 compare("vgg19", VGG19(3, 10), 5, 3, 32, 10)

@@ -6,6 +6,17 @@
 #include "sow/file.h"
 #include "sow/log.h"
 
+/* ---- options ---- */
+
+sow_status base_without_texts(sow_call *call) {
+    static const char *const names[] = {"length", "prompt-field", "completion-field", "loss-on", "chat-template"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (sow_given(call, names[i]))
+            return sow_fail(SOW_E_ARGUMENT, "--%s belongs to language models (--model), not to --arch", names[i]);
+        else sow_resolve(call, names[i], NULL);
+    return SOW_OK;
+}
+
 /* ---- opening ---- */
 
 /* A model without a known template still reads plain texts and pairs. */
@@ -17,17 +28,21 @@ static sow_status find_chat(const sow_call *call, const sow_chat **out) {
     return SOW_OK;
 }
 
-sow_status base_texts_open(const sow_call *call, const base_model *b, const char *path, sow_texts **out) {
-    const sow_lm_config *c = &b->lm->config;
-    const char *loss_on = sow_text(call, "loss-on");
-    sow_texts_options options = {.length = sow_int(call, "length"),
+sow_status base_texts_read(const sow_call *call, const sow_lm *lm, sow_tokenizer *tokenizer, int64_t length,
+                           const char *path, sow_texts **out) {
+    const sow_lm_config *c = &lm->config;
+    sow_texts_options options = {.length = length,
                                  .end = c->end_count > 0 ? c->ends[0] : -1,
                                  .prompt_field = sow_text(call, "prompt-field"),
                                  .completion_field = sow_text(call, "completion-field"),
-                                 .loss_on_all = loss_on && !strcmp(loss_on, "all")};
+                                 .loss_on_all = !strcmp(sow_text(call, "loss-on"), "all")};
     if (c->positions > 0 && options.length > c->positions) options.length = c->positions;
     SOW_TRY(find_chat(call, &options.chat));
-    SOW_TRY(sow_texts_open(path, &options, b->tokenizer, out));
+    return sow_texts_open(path, &options, tokenizer, out);
+}
+
+sow_status base_texts_open(const sow_call *call, const base_model *b, const char *path, sow_texts **out) {
+    SOW_TRY(base_texts_read(call, b->lm, b->tokenizer, sow_int(call, "length"), path, out));
     const sow_texts *t = *out;
     sow_note("%s: %s; %lld sequences, %lld tokens", t->name, t->format, (long long)t->count,
              (long long)t->start[t->count]);

@@ -57,7 +57,7 @@ typedef struct tuning_outcome {
                         "write the network trained so far (safetensors) to --out: a base for other runs"),             \
         SOW_OPTION_PATH("base", NULL, "such a network, instead of training it"),                                       \
         SOW_OPTION_TEXT("model", NULL, "a language model instead of --arch; --data is texts then"),                    \
-        SOW_OPTION_INT("held-out", "200", 1, 1e9, "--model: sequences on which it is scored"), BASE_TEXT_OPTIONS,      \
+        SOW_OPTION_INT("held-out", "200", 1, 1e9, "--model: sequences on which it is scored"), BASE_TEXT_OPTIONS("512"),      \
         SOW_OPTION_TEXT("data", "fashion-mnist", "data set to tune on"),                                               \
         SOW_OPTION_TEXT("classes", NULL, "of these alone, as 5:9"),                                                    \
         SOW_OPTION_INT("limit", "0", 0, 1e9, "training examples; 0: all"),                                             \

@@ -38,6 +38,7 @@ static void test_counts_are_those_of_the_card(void **state) {
     expect_counts("conv2", 38592, 4262400 - 2560, 2560, 0); /* the card counts the output layer among fc */
     expect_counts("conv4", 259776, 2165248 - 2560, 2560, 0);
     expect_counts("conv6", 1144512, 4096 * 256 + 65536, 2560, 0);
+    expect_counts("resnet8", 74160, 640, 0, 2560); /* 16 3 9 + 2 16 16 9 + 16 32 9 + 32 32 9 + 32 64 9 + 64 64 9 */
     expect_counts("resnet20", 267696, 640, 0, 2560);
     expect_counts("vgg19", 20018880, 5120, 0, 0);
 }

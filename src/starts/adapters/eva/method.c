@@ -33,7 +33,7 @@ static const sow_option options[] = {
      "after which it ends with what it has; default: 200, with --solver gram 64", 0},
     SOW_OPTION_CHOICE("label-mask", "on", "on|off", "count only tokens of answers, where the data has them"),
     SOW_OPTION_FLAG("in-order", "batches in the order of the data instead of at random"),
-    BASE_TEXT_OPTIONS,
+    BASE_TEXT_OPTIONS("512"),
     SOW_OPTION_SEED,
     SOW_OPTION_OUTPUT("adapter folder, as PEFT reads it"),
     SOW_OPTION_FORCE,

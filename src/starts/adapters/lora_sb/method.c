@@ -24,7 +24,7 @@ static const sow_option options[] = {
                       "full decompositions, with the whole energy curve; or leading triples, faster for wide layers"),
     SOW_OPTION_TEXT("targets", "all", "layers by the ends of their names, like q_proj,v_proj"),
     {"batch", 0, SOW_TYPE_INT, "4", 1, 1e6, NULL, "samples", "at once: memory and time; moves only the last bits", 0},
-    BASE_TEXT_OPTIONS,
+    BASE_TEXT_OPTIONS("512"),
     {"memory", 0, SOW_TYPE_REAL, NULL, 1e-6, 1e6, NULL, "GB",
      "that sums of gradients may take: layers go in several passes over the samples; default: no bound",
      SOW_OPTION_NO_PASSPORT},

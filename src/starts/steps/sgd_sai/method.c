@@ -27,15 +27,6 @@ static const sow_option options[] = {
                       "what scales are divided by: none as in the authors' package, max as in the paper's Algorithm 1"),
     SOW_OPTION_FLAG("sqrt-n",
                     "roots of the blocks' sizes instead of the gradient: what the measured ones are compared with"),
-    {"length", 0, SOW_TYPE_INT, NULL, 2, 1 << 20, NULL, "tokens", "--model: of a sequence at most; default 256", 0},
-    SOW_OPTION_TEXT("prompt-field", NULL,
-                    "--model: JSON lines, TSV: field of the prompt; default: those that are known"),
-    SOW_OPTION_TEXT("completion-field", NULL, "--model: field of what is to be answered"),
-    SOW_OPTION_CHOICE("loss-on", NULL, "completion|all", "--model: tokens that count; default completion"),
-    SOW_OPTION_TEXT("chat-template", NULL,
-                    "--model: chatml, llama3, gemma, zephyr, smollm2 or none; default: the model's"),
-    {"recompute", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "--model: less memory for a third more time",
-     SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_OUTPUT("the table (JSON); a CSV and a plot (SVG) are written beside it"),
     SOW_OPTION_FORCE,
     {0},
@@ -83,26 +74,41 @@ static sow_status report_rows(sow_call *call, const sow_scales *scales) {
     return SOW_OK;
 }
 
+/* Of LoRA's start: A has no gradient while B is 0. */
+static const char of_dead[] =
+    "no gradient in these batches: their scale is 1, where the package's formula gives 0, with which they "
+    "would never move; of --sqrt-n they get a root like all others";
+
+/* What measuring adds to the roots of sizes; NULL when memory is short. */
+static const char *meaning_of(sow_arena *arena, const sow_sai_summary *s) {
+    double share = s->weights > 0 ? 100.0 * (double)s->weights_off / (double)s->weights : 0;
+    const char *others = s->dead > 0 ? " but those of dead blocks" : "";
+    if (s->blocks_off == 0)
+        return sow_arena_format(arena, "every scale%s is within 2 %% of sqrt(n): measuring adds nothing here%s", others,
+                                s->dead > 0 ? ", except that dead blocks hardly move"
+                                            : ", --sqrt-n trains nearly the same");
+    return sow_arena_format(arena, "%lld of %lld blocks, %.2g %% of the weights, are more than 2 %% from sqrt(n)%s",
+                            (long long)s->blocks_off, (long long)s->blocks, share,
+                            share < 1 && s->dead == 0
+                                ? ": for all others measuring adds nothing, and --sqrt-n trains nearly the same"
+                                : "");
+}
+
 static sow_status report_meaning(sow_call *call, const sow_scales *scales) {
     sow_sai_summary s = sow_sai_summarise(scales);
-    const char *text;
     SOW_TRY(set(call, "blocks", json_integer(scales->count)));
     SOW_TRY(set(call, "largest_g", json_real(scales->largest)));
     if (s.blocks > 0) {
         SOW_TRY(set(call, "least_ratio_to_sqrt_n", json_real(s.least)));
         SOW_TRY(set(call, "most_ratio_to_sqrt_n", json_real(s.most)));
     }
-    if (s.dead > 0) SOW_TRY(set(call, "dead_blocks", json_integer(s.dead)));
+    if (s.dead > 0) {
+        SOW_TRY(set(call, "dead_blocks", json_integer(s.dead)));
+        SOW_TRY(set(call, "dead", json_string(of_dead)));
+    }
     if (s.constant > 0) SOW_TRY(set(call, "constant_blocks", json_integer(s.constant)));
     if (s.tiny > 0) SOW_TRY(set(call, "blocks_with_tiny_gradients", json_integer(s.tiny)));
-    double share = s.weights > 0 ? 100.0 * (double)s.weights_off / (double)s.weights : 0;
-    if (s.blocks_off == 0)
-        text = "every scale is within 2 % of sqrt(n): measuring adds nothing here, --sqrt-n trains nearly the same";
-    else
-        text = sow_arena_format(
-            call->arena, "%lld of %lld blocks, %.2g %% of the weights, are more than 2 %% from sqrt(n)%s",
-            (long long)s.blocks_off, (long long)s.blocks, share,
-            share < 1 ? ": for all others measuring adds nothing, and --sqrt-n trains nearly the same" : "");
+    const char *text = meaning_of(call->arena, &s);
     if (!text) return SOW_E_MEMORY;
     return set(call, "meaning", json_string(text));
 }
@@ -139,7 +145,8 @@ static sow_status check_outputs(sow_call *call) {
 
 static sow_status measure(sai_subject *s, sow_scales *scales) {
     sow_call *call = s->call;
-    sow_sgd_sai_config config = {.batches = sow_int(call, "batches"),
+    sow_sgd_sai_config config = {.adapter = s->adapter,
+                                 .batches = sow_int(call, "batches"),
                                  .mean_of_scales = strcmp(sow_text(call, "average"), "scale") == 0};
     SOW_TRY(sow_block_kind_parse(sow_text(call, "blocks"), &config.blocks.kind));
     SOW_TRY(sow_scale_norm_parse(sow_text(call, "normalise"), &config.norm));
@@ -158,7 +165,7 @@ static sow_status run(sow_call *call) {
     if (!model == !sow_text(call, "arch"))
         return sow_fail(SOW_E_ARGUMENT, model ? "--model and --arch exclude each other"
                                               : "missing --model, a language model, or --arch, a network");
-    sow_status status = model ? sai_open_language(call, &s) : sai_open(call, &s);
+    sow_status status = sai_open(call, &s);
     if (!status) status = measure(&s, &scales);
     if (!status) status = sai_write(&s, &scales, sow_text(call, "out"));
     if (!status) status = report(&s, &scales);

@@ -21,7 +21,7 @@ static sow_status add_gradient(sow_tape *t, sow_feed *feed, int64_t batch, doubl
 }
 
 static sow_status measure(const sow_sgd_sai_config *c, sow_tape *t, sow_feed *feed, sow_arena *arena, sow_scales *out) {
-    sow_state *state = feed->state;
+    sow_state *state = c->adapter ? c->adapter->state : feed->state;
     SOW_TRY(sow_state_add_gradients(state));
     sow_fresh_gradients(state);
     for (int64_t b = 0; b < c->batches; b++) {
@@ -43,7 +43,8 @@ sow_status sow_sgd_sai(const sow_sgd_sai_config *config, sow_feed *feed, sow_are
     sow_tape *tape;
     SOW_TRY(sow_tape_new(&tape));
     sow_tape_train(tape, true);
-    sow_status status = measure(config, tape, feed, arena, out);
+    sow_status status = config->adapter ? sow_adapter_attach(config->adapter, tape) : SOW_OK;
+    if (status == SOW_OK) status = measure(config, tape, feed, arena, out);
     sow_tape_free(tape);
     return status;
 }

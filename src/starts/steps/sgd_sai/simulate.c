@@ -13,9 +13,10 @@ enum { LAST_LOSSES = 10 };
 const sow_option sai_simulate_options[] = {
     SOW_OPTION_TEXT("arch", "gpt:64-2-4-64",
                     "gpt:WIDTH-LAYERS-HEADS-CONTEXT on the bytes of a text, or a network as for `sow train`"),
-    SOW_OPTION_PATH(
-        "data", NULL,
-        "a text or a folder of texts for gpt, default: the licence texts of Debian's base-files; else a data set"),
+    SOW_OPTION_TEXT("model", NULL, "a language model instead: all its weights, or with --rank an adapter"),
+    SOW_OPTION_PATH("data", NULL,
+                    "a text or a folder of texts for gpt, default: the licence texts of Debian's base-files; texts for "
+                    "--model; else a data set"),
     SAI_SUBJECT_OPTIONS,
     SOW_OPTIMIZER_OPTIONS("sgd-sai"),
     SOW_OPTION_FLAG("permute", "of sgd-sai: measured scales are handed out to the blocks at random"),
@@ -61,7 +62,8 @@ static void watch(simulation *s) {
 /* As the optimiser will at its first step: from the gradient after clipping, which changes g where epsilon shows. */
 static sow_status measure(simulation *s) {
     const sow_optimizer_config *o = &s->training.optimizer;
-    const sow_sgd_sai_config config = {.blocks = o->blocks, .norm = o->normalise, .batches = 1};
+    const sow_sgd_sai_config config = {
+        .adapter = s->subject.adapter, .blocks = o->blocks, .norm = o->normalise, .batches = 1};
     sow_arena *arena = s->subject.call->arena;
     if (o->kind != SOW_SGD_SAI || o->scales) return SOW_OK;
     SOW_TRY(sow_sgd_sai(&config, s->subject.train, arena, &s->scales));
@@ -122,6 +124,18 @@ static sow_status count_state(simulation *s) {
     return SOW_OK;
 }
 
+static sow_status attach(void *user, sow_tape *tape) {
+    return user ? sow_adapter_attach(user, tape) : SOW_OK;
+}
+
+static sow_status choose_subject(sow_call *call) {
+    if (!sow_text(call, "model")) return SOW_OK;
+    if (sow_given(call, "arch")) return sow_fail(SOW_E_ARGUMENT, "--model and --arch exclude each other");
+    sow_resolve(call, "arch", NULL);
+    sow_resolve(call, "val", "32");
+    return SOW_OK;
+}
+
 static sow_status prepare(simulation *s) {
     sow_call *call = s->subject.call;
     sow_training *t = &s->training;
@@ -131,6 +145,7 @@ static sow_status prepare(simulation *s) {
                         .clip = sow_real(call, "clip")};
     SOW_TRY(sow_schedule_parse(sow_text(call, "schedule"), &t->schedule));
     SOW_TRY(optim_check_options(call, &t->optimizer));
+    SOW_TRY(choose_subject(call));
     SOW_TRY(sai_open(call, &s->subject));
     SOW_TRY(optim_read_options(call, s->subject.state, s->subject.heads, &t->optimizer));
     SOW_TRY(measure(s));
@@ -155,6 +170,7 @@ static sow_status report_model(const simulation *s) {
     if (s->scales.count == 0) return SOW_OK;
     sow_sai_summary sum = sow_sai_summarise(&s->scales);
     SOW_TRY(add(r, "largest_g", json_real(s->scales.largest)));
+    SOW_TRY(add(r, "dead_blocks", json_integer(sum.dead)));
     SOW_TRY(add(r, "least_ratio_to_sqrt_n", json_real(sum.least)));
     SOW_TRY(add(r, "most_ratio_to_sqrt_n", json_real(sum.most)));
     return add(r, "identity_error", json_real(identity_error(&s->scales)));
@@ -177,8 +193,12 @@ static sow_status report_training(const simulation *s) {
 static sow_status run(simulation *s) {
     sow_call *call = s->subject.call;
     SOW_TRY(prepare(s));
-    sow_task task = {
-        .state = s->subject.state, .train = &s->watched, .validation = s->subject.validation, .identity = ""};
+    sow_task task = {.state = s->subject.state,
+                     .train = &s->watched,
+                     .validation = s->subject.validation,
+                     .identity = "",
+                     .open = attach,
+                     .user = s->subject.adapter};
     watch(s);
     SOW_TRY(report_model(s));
     sow_status status = sow_train_task(call->arena, &s->training, &task);

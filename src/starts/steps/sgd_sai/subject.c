@@ -24,6 +24,12 @@ sow_status sai_fill_start(sai_subject *s, const char *scheme) {
 sow_status sai_open(sow_call *call, sai_subject *s) {
     const char *arch = sow_text(call, "arch");
     *s = (sai_subject){.call = call};
+    if (sow_text(call, "model")) return sai_open_language(s);
+    static const char *const of_models[] = {"rank", "alpha", "targets", "recompute"};
+    for (size_t i = 0; i < sizeof of_models / sizeof *of_models; i++)
+        if (sow_given(call, of_models[i]))
+            return sow_fail(SOW_E_ARGUMENT, "--%s belongs to language models (--model), not to --arch", of_models[i]);
+    SOW_TRY(base_without_texts(call));
     return strncmp(arch, "gpt:", 4) == 0 ? sai_open_letters(s) : sai_open_network(s);
 }
 
@@ -33,6 +39,9 @@ void sai_close(sai_subject *s) {
     sow_model_free(s->model);
     sow_data_free(s->data);
     sow_lm_free(s->letters);
+    sow_adapter_free(s->adapter);
+    sow_texts_free(s->learn);
+    sow_texts_free(s->held);
     base_model_close(&s->base);
 }
 
