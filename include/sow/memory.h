@@ -49,6 +49,12 @@ char *sow_arena_format(sow_arena *arena, const char *format, ...) __attribute__(
 #define SOW_NEW_RAW(arena, pointer, count) \
     (((pointer) = sow_arena_take_raw((arena), (size_t)(count), sizeof *(pointer))) ? SOW_OK : SOW_E_MEMORY)
 
+/* A zeroed object in an arena of its own, freed with it: `SOW_TRY(SOW_OWN(arena, object));`. */
+#define SOW_OWN(arena, object) \
+    (((object) = sow_arena_own(&(arena), sizeof *(object))) ? SOW_OK : SOW_E_MEMORY)
+/* The object; NULL, and nothing is left, when memory is short. */
+void *sow_arena_own(sow_arena **arena, size_t size);
+
 /* Memory that lives outside arenas (growing tables, buffers handed to libraries). Every allocation of Sow's
  * own code comes through sow_reallocate (arenas too), so that tests can count allocations and make each fail.
  * size 0 frees and returns NULL. NULL, with a message kept, when memory is short. */

@@ -132,6 +132,13 @@ void sow_arena_release(sow_arena *arena, sow_mark mark) {
     arena->used = mark.used;
 }
 
+void *sow_arena_own(sow_arena **arena, size_t size) {
+    if (sow_arena_new(arena) != SOW_OK) return NULL;
+    void *object = sow_arena_take(*arena, 1, size);
+    if (!object) sow_arena_free(*arena);
+    return object;
+}
+
 char *sow_arena_copy(sow_arena *arena, const char *text) {
     size_t size = strlen(text) + 1;
     char *copy = sow_arena_take_raw(arena, size, 1);

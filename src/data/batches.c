@@ -233,15 +233,12 @@ sow_status sow_batches_new(const sow_data *data, const sow_part *part, int64_t b
         return sow_fail(SOW_E_ARGUMENT, "%s: a table cannot be flipped or cropped", data->name);
     if (batch > part->count) batch = part->count;
     sow_arena *arena;
-    sow_batches *b = NULL;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, b, 1);
-    if (status == SOW_OK) {
-        *b = (sow_batches){.arena = arena, .data = data, .set = part->set, .index = part->index, .count = part->count, .batch = batch,
-                           .per_epoch = shuffle ? part->count / batch : (part->count + batch - 1) / batch, .seed = seed, .shuffle = shuffle,
-                           .augmentation = augmentation, .epoch = -1};
-        status = prepare(b);
-    }
+    sow_batches *b;
+    SOW_TRY(SOW_OWN(arena, b));
+    *b = (sow_batches){.arena = arena, .data = data, .set = part->set, .index = part->index, .count = part->count, .batch = batch,
+                       .per_epoch = shuffle ? part->count / batch : (part->count + batch - 1) / batch, .seed = seed, .shuffle = shuffle,
+                       .augmentation = augmentation, .epoch = -1};
+    sow_status status = prepare(b);
     if (status == SOW_OK) *out = b;
     else sow_arena_free(arena);
     return status;

@@ -253,16 +253,11 @@ static sow_status open_into(sow_data *data, const char *name, const sow_data_opt
 sow_status sow_data_open(const char *name, const sow_data_options *options, sow_data **out) {
     static const sow_data_options defaults = {.validation = -1};
     sow_arena *arena;
-    sow_data *data = NULL;
+    sow_data *data;
     *out = NULL;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, data, 1);
-    if (status != SOW_OK) {
-        sow_arena_free(arena);
-        return status;
-    }
+    SOW_TRY(SOW_OWN(arena, data));
     data->arena = arena;
-    status = open_into(data, name, options ? options : &defaults);
+    sow_status status = open_into(data, name, options ? options : &defaults);
     if (status == SOW_OK) *out = data;
     else sow_data_free(data);
     return status;

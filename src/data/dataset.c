@@ -3,17 +3,12 @@
 
 sow_status sow_dataset_new(int64_t count, sow_geometry geometry, sow_dtype dtype, sow_dataset **out) {
     sow_arena *arena;
-    sow_dataset *set = NULL;
+    sow_dataset *set;
     int64_t shape[4] = {count, geometry.channels, geometry.height, geometry.width}, elements;
     SOW_TRY(sow_shape_count(4, shape, &elements));
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, set, 1);
-    void *inputs = NULL;
-    if (status == SOW_OK) {
-        inputs = sow_arena_take_raw(arena, (size_t)elements, sow_dtype_size(dtype));
-        if (!inputs) status = SOW_E_MEMORY;
-    }
-    if (status == SOW_OK) status = SOW_NEW(arena, set->labels, count);
+    SOW_TRY(SOW_OWN(arena, set));
+    void *inputs = sow_arena_take_raw(arena, (size_t)elements, sow_dtype_size(dtype));
+    sow_status status = inputs ? SOW_NEW(arena, set->labels, count) : SOW_E_MEMORY;
     if (status != SOW_OK) {
         sow_arena_free(arena);
         return status;

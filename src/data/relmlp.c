@@ -57,22 +57,19 @@ static sow_status part(const task *t, int first, int count, sow_dataset **out) {
 sow_status sow_make_relmlp(uint64_t seed, sow_found *found) {
     sow_arena *arena;
     sow_rng rng;
-    task *t = NULL;
+    task *t;
     SOW_TRY(sow_rng_seed(&rng, SOW_RNG_SOW, seed));
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, t, 1);
-    if (status == SOW_OK) {
-        sow_rng_at(&rng, "relmlp", "X");
-        sow_rng_normal_f32(&rng, t->x[0], EXAMPLES * INPUTS, 0, 1);
-        sow_rng_at(&rng, "relmlp", "A");
-        sow_rng_normal_f64(&rng, t->a[0], RELEVANT * HIDDEN, 0, 0.5);
-        sow_rng_at(&rng, "relmlp", "B");
-        sow_rng_normal_f64(&rng, t->b[0], HIDDEN * CLASSES, 0, 1);
-        outputs(t);
-        draw_labels(t, &rng);
-        status = part(t, 0, TRAINING, &found->train);
-        if (status == SOW_OK) status = part(t, TRAINING, EXAMPLES - TRAINING, &found->test);
-    }
+    SOW_TRY(SOW_OWN(arena, t));
+    sow_rng_at(&rng, "relmlp", "X");
+    sow_rng_normal_f32(&rng, t->x[0], EXAMPLES * INPUTS, 0, 1);
+    sow_rng_at(&rng, "relmlp", "A");
+    sow_rng_normal_f64(&rng, t->a[0], RELEVANT * HIDDEN, 0, 0.5);
+    sow_rng_at(&rng, "relmlp", "B");
+    sow_rng_normal_f64(&rng, t->b[0], HIDDEN * CLASSES, 0, 1);
+    outputs(t);
+    draw_labels(t, &rng);
+    sow_status status = part(t, 0, TRAINING, &found->train);
+    if (status == SOW_OK) status = part(t, TRAINING, EXAMPLES - TRAINING, &found->test);
     found->normalisation = SOW_NORMALISE_UNIT;
     found->validation = VALIDATION;
     sow_arena_free(arena);

@@ -83,23 +83,20 @@ static sow_status prepare(sow_text_batches *b, uint64_t seed) {
 sow_status sow_text_batches_new(const sow_texts *texts, int64_t size, uint64_t seed, bool shuffle,
                                 sow_text_batches **out) {
     sow_arena *arena;
-    sow_text_batches *b = NULL;
+    sow_text_batches *b;
     if (size < 1) return sow_fail(SOW_E_RANGE, "a batch of %lld sequences, expected 1 or more", (long long)size);
     if (shuffle && size > texts->count)
         return sow_fail(SOW_E_RANGE, "%s: batches of %lld from %lld sequences: an epoch has no whole batch",
                         texts->name, (long long)size, (long long)texts->count);
     if (size > texts->count) size = texts->count;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, b, 1);
-    if (status == SOW_OK) {
-        *b = (sow_text_batches){.arena = arena,
-                                .texts = texts,
-                                .size = size,
-                                .per_epoch = shuffle ? texts->count / size : (texts->count + size - 1) / size,
-                                .shuffle = shuffle,
-                                .epoch = -1};
-        status = prepare(b, seed);
-    }
+    SOW_TRY(SOW_OWN(arena, b));
+    *b = (sow_text_batches){.arena = arena,
+                            .texts = texts,
+                            .size = size,
+                            .per_epoch = shuffle ? texts->count / size : (texts->count + size - 1) / size,
+                            .shuffle = shuffle,
+                            .epoch = -1};
+    sow_status status = prepare(b, seed);
     if (status == SOW_OK) *out = b;
     else sow_arena_free(arena);
     return status;

@@ -232,11 +232,9 @@ static void measure(sow_texts *t) {
 
 static sow_status new_texts(sow_texts **out) {
     sow_arena *arena;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, *out, 1);
-    if (status == SOW_OK) (*out)->arena = arena;
-    else sow_arena_free(arena);
-    return status;
+    SOW_TRY(SOW_OWN(arena, *out));
+    (*out)->arena = arena;
+    return SOW_OK;
 }
 
 static sow_status fill(sow_texts *t, texts_builder *b) {

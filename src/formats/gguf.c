@@ -399,15 +399,10 @@ static sow_status read_directory(sow_gguf *g) {
 sow_status sow_gguf_open(const char *path, sow_gguf **out) {
     sow_arena *arena;
     sow_gguf *g;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, g, 1);
-    if (status != SOW_OK) {
-        sow_arena_free(arena);
-        return status;
-    }
+    SOW_TRY(SOW_OWN(arena, g));
     g->arena = arena;
     g->path = sow_arena_copy(arena, path);
-    status = g->path ? sow_map_open(path, &g->map) : SOW_E_MEMORY;
+    sow_status status = g->path ? sow_map_open(path, &g->map) : SOW_E_MEMORY;
     if (status == SOW_OK) status = read_directory(g);
     if (status == SOW_OK) *out = g;
     else sow_gguf_close(g);

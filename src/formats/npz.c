@@ -35,17 +35,13 @@ static sow_status open_archive(sow_npz *npz, const char *path) {
 
 sow_status sow_npz_open(const char *path, sow_npz **out) {
     sow_arena *arena;
-    sow_npz *npz = NULL;
+    sow_npz *npz;
     *out = NULL;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, npz, 1);
-    if (status == SOW_OK) {
-        npz->arena = arena;
-        status = open_archive(npz, path);
-    }
+    SOW_TRY(SOW_OWN(arena, npz));
+    npz->arena = arena;
+    sow_status status = open_archive(npz, path);
     if (status == SOW_OK) *out = npz;
-    else if (npz) sow_npz_close(npz);
-    else sow_arena_free(arena);
+    else sow_npz_close(npz);
     return status;
 }
 

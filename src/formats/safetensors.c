@@ -334,20 +334,17 @@ static sow_status open_folder(sow_safetensors *file, const char *folder) {
 
 sow_status sow_safetensors_open(const char *path, sow_safetensors **out) {
     sow_arena *arena;
-    sow_safetensors *file = NULL;
+    sow_safetensors *file;
+    sow_status status;
     *out = NULL;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, file, 1);
-    if (status == SOW_OK) {
-        file->arena = arena;
-        if (!(file->path = sow_arena_copy(arena, path))) status = SOW_E_MEMORY;
-        else if (sow_is_folder(path)) status = open_folder(file, path);
-        else if (sow_ends_with(path, ".json")) status = open_index(file, path);
-        else status = open_single(file, path);
-    }
+    SOW_TRY(SOW_OWN(arena, file));
+    file->arena = arena;
+    if (!(file->path = sow_arena_copy(arena, path))) status = SOW_E_MEMORY;
+    else if (sow_is_folder(path)) status = open_folder(file, path);
+    else if (sow_ends_with(path, ".json")) status = open_index(file, path);
+    else status = open_single(file, path);
     if (status == SOW_OK) *out = file;
-    else if (file) sow_safetensors_close(file);
-    else sow_arena_free(arena);
+    else sow_safetensors_close(file);
     return status;
 }
 

@@ -63,12 +63,9 @@ sow_status sow_gram_new(int64_t features, sow_gram **out) {
     sow_gram *g;
     if (features < 1 || features > 1 << 20)
         return sow_fail(SOW_E_RANGE, "second moments of %lld features", (long long)features);
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, g, 1);
-    if (status == SOW_OK) {
-        *g = (sow_gram){.arena = arena, .features = features, .tiles = (features + TILE - 1) / TILE};
-        status = allocate(g);
-    }
+    SOW_TRY(SOW_OWN(arena, g));
+    *g = (sow_gram){.arena = arena, .features = features, .tiles = (features + TILE - 1) / TILE};
+    sow_status status = allocate(g);
     if (status == SOW_OK) *out = g;
     else sow_arena_free(arena);
     return status;

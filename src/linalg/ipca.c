@@ -34,18 +34,15 @@ sow_status sow_ipca_new(const sow_ipca_config *config, sow_ipca **out) {
     if (config->features < 1 || config->components < 1)
         return sow_fail(SOW_E_RANGE, "principal components: %lld of %lld features", (long long)config->components,
                         (long long)config->features);
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, p, 1);
-    if (status == SOW_OK) {
-        p->arena = arena;
-        p->config = *config;
-        if (p->config.components > p->config.features) p->config.components = p->config.features;
-        if (p->config.extra <= 0) p->config.extra = linalg_extra(p->config.components);
-        if (p->config.rounds <= 0) p->config.rounds = 5;
-        if (p->config.warm_rounds <= 0) p->config.warm_rounds = 2;
-        if (!p->config.stream) p->config.stream = "";
-        status = allocate(p);
-    }
+    SOW_TRY(SOW_OWN(arena, p));
+    p->arena = arena;
+    p->config = *config;
+    if (p->config.components > p->config.features) p->config.components = p->config.features;
+    if (p->config.extra <= 0) p->config.extra = linalg_extra(p->config.components);
+    if (p->config.rounds <= 0) p->config.rounds = 5;
+    if (p->config.warm_rounds <= 0) p->config.warm_rounds = 2;
+    if (!p->config.stream) p->config.stream = "";
+    sow_status status = allocate(p);
     if (status == SOW_OK) *out = p;
     else sow_arena_free(arena);
     return status;

@@ -83,15 +83,10 @@ static sow_status prepare(sow_lm_task *t) {
 sow_status sow_lm_task_new(const sow_tuning *tuning, sow_lm_task **out) {
     sow_arena *arena;
     sow_lm_task *t;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, t, 1);
-    if (status != SOW_OK) {
-        sow_arena_free(arena);
-        return status;
-    }
+    SOW_TRY(SOW_OWN(arena, t));
     t->arena = arena;
     t->tuning = *tuning;
-    status = prepare(t);
+    sow_status status = prepare(t);
     if (status == SOW_OK) *out = t;
     else sow_lm_task_free(t);
     return status;

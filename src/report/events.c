@@ -88,11 +88,9 @@ sow_status sow_events_open(const char *folder, sow_events **out) {
     sow_arena *arena;
     sow_events *events;
     SOW_TRY(sow_make_folder(folder));
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, events, 1);
+    SOW_TRY(SOW_OWN(arena, events));
     char *path = sow_path_join(arena, folder, "events.out.tfevents.0.sow");
-    if (!status && !path) status = SOW_E_MEMORY;
-    if (!status) status = sow_writer_open(path, &events->writer);
+    sow_status status = path ? sow_writer_open(path, &events->writer) : SOW_E_MEMORY;
     if (status) {
         sow_arena_free(arena);
         return status;

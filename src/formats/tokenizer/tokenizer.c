@@ -268,15 +268,10 @@ static sow_status load(sow_tokenizer *t, const char *path) {
 sow_status sow_tokenizer_open(const char *path, sow_tokenizer **out) {
     sow_arena *arena;
     sow_tokenizer *t;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, t, 1);
-    if (status != SOW_OK) {
-        sow_arena_free(arena);
-        return status;
-    }
+    SOW_TRY(SOW_OWN(arena, t));
     t->arena = arena;
     t->model.unknown = -1;
-    status = load(t, path);
+    sow_status status = load(t, path);
     if (status == SOW_OK) *out = t;
     else sow_tokenizer_free(t);
     return status;

@@ -70,14 +70,11 @@ sow_status sow_feed_network(sow_model *model, const sow_data *data, const sow_pa
                             const sow_feed_options *options, sow_feed **out) {
     static const sow_feed_kind kind = {network_pass, network_loss, network_counted, network_free};
     sow_arena *arena;
-    network *n = NULL;
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, n, 1);
-    if (status == SOW_OK) {
-        *n = (network){.arena = arena, .model = model, .count = part->count, .batch = options->batch};
-        status = sow_batches_new(data, part, options->batch, options->seed, options->shuffle, options->augmentation,
-                                 &n->batches);
-    }
+    network *n;
+    SOW_TRY(SOW_OWN(arena, n));
+    *n = (network){.arena = arena, .model = model, .count = part->count, .batch = options->batch};
+    sow_status status = sow_batches_new(data, part, options->batch, options->seed, options->shuffle,
+                                        options->augmentation, &n->batches);
     if (status != SOW_OK) {
         sow_arena_free(arena);
         return status;

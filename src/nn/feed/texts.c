@@ -97,16 +97,13 @@ static sow_status open_batches(texts *x, const sow_texts *t, const sow_feed_opti
 sow_status sow_feed_texts(sow_lm *lm, const sow_texts *t, const sow_feed_options *options, sow_feed **out) {
     static const sow_feed_kind kind = {texts_pass, texts_loss, texts_counted, texts_free};
     sow_arena *arena;
-    texts *x = NULL;
+    texts *x;
     SOW_TRY(check(lm, t));
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, x, 1);
-    if (status == SOW_OK) {
-        *x = (texts){.arena = arena, .lm = lm};
-        status = open_batches(x, t, options);
-    }
+    SOW_TRY(SOW_OWN(arena, x));
+    *x = (texts){.arena = arena, .lm = lm};
+    sow_status status = open_batches(x, t, options);
     if (status != SOW_OK) {
-        if (x) sow_text_batches_free(x->batches);
+        sow_text_batches_free(x->batches);
         sow_arena_free(arena);
         return status;
     }
