@@ -55,6 +55,8 @@ bool sow_is_folder(const char *path);
 char *sow_path_join(sow_arena *arena, const char *folder, const char *name);
 /* The part behind the last slash (a pointer into `path`). */
 const char *sow_path_name(const char *path);
+/* The path from the root, links resolved, in the arena. SOW_E_IO: there is nothing of that name. */
+sow_status sow_path_absolute(sow_arena *arena, const char *path, const char **out);
 
 /* Names in a folder, sorted bytewise, without "." and "..". At most `limit` names, else SOW_E_RANGE. */
 sow_status sow_list_folder(sow_arena *arena, const char *path, int64_t limit, char ***names, int64_t *count);

@@ -40,6 +40,7 @@ typedef struct sow_option {
 
 #define SOW_OPTION_FLAG(name, help) {name, 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, help, 0}
 #define SOW_OPTION_INT(name, initial, low, high, help) {name, 0, SOW_TYPE_INT, initial, low, high, NULL, NULL, help, 0}
+#define SOW_OPTION_COUNT(name, initial, low, high, unit, help) {name, 0, SOW_TYPE_INT, initial, low, high, NULL, unit, help, 0}
 #define SOW_OPTION_REAL(name, initial, low, high, help) {name, 0, SOW_TYPE_REAL, initial, low, high, NULL, NULL, help, 0}
 #define SOW_OPTION_TEXT(name, initial, help) {name, 0, SOW_TYPE_TEXT, initial, 0, 0, NULL, NULL, help, 0}
 #define SOW_OPTION_CHOICE(name, initial, choices, help) {name, 0, SOW_TYPE_CHOICE, initial, 0, 0, choices, NULL, help, 0}
@@ -49,6 +50,7 @@ typedef struct sow_option {
 #define SOW_OPTION_SEED {"seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "random seed", 0}
 #define SOW_OPTION_FORCE {"force", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "overwrite an existing output", SOW_OPTION_NO_PASSPORT}
 #define SOW_OPTION_RESUME {"resume", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "go on where an interrupted run stopped", SOW_OPTION_NO_PASSPORT}
+#define SOW_OPTION_SLOTS {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core", SOW_OPTION_NO_PASSPORT}
 /* Every command also has --json, --quiet, --threads, --help; the command adds them. */
 
 /* One call of an action: parsed options in, a result out. Actions never print: what they say goes to `result`

@@ -58,6 +58,26 @@ sow_status sow_plot_svg(sow_arena *arena, const sow_plot *plot, const char **svg
  * the package). */
 sow_status sow_plot_write(const char *path, const sow_plot *plot);
 
+/* One arm of an experiment: its mean over what was varied, in the order in which it was. */
+typedef struct sow_curve {
+    const char *name;
+    int64_t count;
+    const double *x, *y;       /* y NaN: unknown */
+    const double *low, *high;  /* least and most over seeds; NULL: one seed */
+} sow_curve;
+typedef struct sow_curves {
+    const char *title;
+    sow_axis x, y;
+    const sow_curve *curves;
+    int count;
+    const char *end, *unit; /* of the sentence, in which every arm's last value stands: "Where fewest weights are left", "%" */
+    const char *reference, *reference_says; /* a rule: "dense", in the sentence "the dense network" */
+    double reference_value;                 /* NaN: none */
+} sow_curves;
+/* Writes them with bands, lines and points, and a sentence of the last values: "END: ARM y at x UNIT, ...; SAYS y." Not where no
+ * value is known. */
+sow_status sow_curves_write(sow_arena *arena, const sow_curves *curves, const char *path, bool *written);
+
 /* ---- tables: an array of flat JSON objects; columns are the union of keys in order of appearance ---- */
 
 typedef enum sow_table_style {

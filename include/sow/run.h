@@ -25,12 +25,19 @@ sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable 
 /* The same without quotes, for paths. */
 sow_status sow_expand_path(sow_arena *arena, const char *path, const sow_variable *variables, int count, char **out);
 
+/* Whether a text (NULL: no) has {name}. */
+bool sow_uses(const char *text, const char *name);
+
 /* The path of this program, for commands that run it again. In the arena. */
 sow_status sow_own_program(sow_arena *arena, const char **path);
 
+/* What the built-in trainer is given beside seed and output. */
+typedef enum sow_builtin_files { SOW_BUILTIN_INIT = 1, SOW_BUILTIN_MASK = 2 } sow_builtin_files;
 /* The built-in trainer's command line: `sow train` of this program with these options (value "true": a flag that is
- * set, "false": left out), quoted, braces doubled, so that sow_expand gives it unchanged. In the arena. */
-sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, int count, char **command);
+ * set, "false": left out), quoted, braces doubled, so that sow_expand gives them unchanged; behind them the contract with
+ * its placeholders {seed} and {out}, and {init} and {mask} as `files` says. In the arena. */
+sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, int count, unsigned files,
+                               char **command);
 
 typedef struct sow_limits {
     double start_seconds;  /* to the first line, 600 */
@@ -74,6 +81,9 @@ typedef struct sow_record {
     const char *metric;
     double value;
 } sow_record;
+
+/* The records of one metric among records by metric and step: *found of them, in the order of their steps. */
+const sow_record *sow_records_of(const char *metric, const sow_record *records, int64_t count, int64_t *found);
 
 /* What the caller adds to running: called in the parent, one at a time. */
 typedef struct sow_runner {

@@ -52,6 +52,7 @@
 #include "sow/texts.h"
 #include "sow/threads.h"
 #include "sow/tokenizer.h"
+#include "sow/trainer.h"
 #include "sow/tune.h"
 #include "sow/vectors.h"
 #include "sow/weights.h"

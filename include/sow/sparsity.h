@@ -5,6 +5,7 @@
 #include "sow/init.h"
 #include "sow/method.h"
 #include "sow/prune.h"
+#include "sow/report.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -92,6 +93,10 @@ sow_status sow_lottery_start(sow_state *state, uint64_t seed, bool truncated);
  * moved in the dense training, and how many connections of each unit survive. A JSON array. */
 sow_status sow_lottery_diagnostics(sow_arena *arena, const sow_state *theta0, const sow_state *dense,
                                    const sow_mask *mask, json_t **out);
+
+/* What is drawn over the rounds of a search: curves against the share of the weights that is left, in percent, beside the dense
+ * network (NaN: unknown). y: with its unit. */
+sow_curves sow_lottery_curves(const char *title, const char *y, const sow_curve *curves, int count, double dense);
 
 extern const sow_method sow_method_lottery_ticket;
 

@@ -229,6 +229,14 @@ sow_status sow_make_folder(const char *path) {
     return status;
 }
 
+sow_status sow_path_absolute(sow_arena *arena, const char *path, const char **out) {
+    char *resolved = realpath(path, NULL);
+    if (!resolved) return sow_fail(SOW_E_IO, "%s: cannot be resolved", path);
+    *out = sow_arena_copy(arena, resolved);
+    free(resolved);
+    return *out ? SOW_OK : SOW_E_MEMORY;
+}
+
 bool sow_path_exists(const char *path) {
     struct stat about;
     return stat(path, &about) == 0;

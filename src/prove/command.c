@@ -74,11 +74,10 @@ static sow_status variables_of(prove_run *run, sow_arena *arena, const sow_cell 
 
 /* `sow train` with the arm's variables as options. */
 static sow_status builtin(prove_run *run, sow_arena *arena, const sow_plan_arm *arm, const files *f, const char **out) {
-    char *options;
-    SOW_TRY(sow_builtin_trainer(arena, arm->variables, arm->variable_count, &options));
-    *out = sow_arena_format(
-        arena, "%s%s%s --steps {steps} --seed {seed} --out-state {out} --threads %d --records --quiet --force", options,
-        *f->init ? " --start {init}" : "", *f->mask && !f->beside ? " --mask {mask}" : "", run->plan->threads);
+    char *trainer;
+    unsigned given = (*f->init ? SOW_BUILTIN_INIT : 0) | (*f->mask && !f->beside ? SOW_BUILTIN_MASK : 0);
+    SOW_TRY(sow_builtin_trainer(arena, arm->variables, arm->variable_count, given, &trainer));
+    *out = sow_arena_format(arena, "%s --steps {steps} --threads %d", trainer, run->plan->threads);
     return *out ? SOW_OK : SOW_E_MEMORY;
 }
 

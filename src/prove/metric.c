@@ -76,15 +76,6 @@ const char *plan_at_text(sow_arena *arena, const sow_metric *metric) {
 
 /* ---- scoring ---- */
 
-/* The records of one metric: a run in the list, by step. */
-static const sow_record *records_of(const char *metric, const sow_record *records, int64_t count, int64_t *found) {
-    int64_t first = 0, last;
-    while (first < count && strcmp(records[first].metric, metric) != 0) first++;
-    for (last = first; last < count && !strcmp(records[last].metric, metric);) last++;
-    *found = last - first;
-    return records + first;
-}
-
 enum { PRINTED_MAX = 64 };
 
 static sow_status never_printed(const char *metric, const sow_record *records, int64_t count) {
@@ -145,11 +136,11 @@ static void first_reaching(const sow_metric *metric, const sow_record *own, int6
 sow_status sow_score_of(const sow_metric *metric, int64_t steps, const sow_record *records, int64_t count,
                         double *score, int64_t *step) {
     int64_t n, others = 0;
-    const sow_record *own = records_of(metric->name, records, count, &n), *other = NULL, *at;
-    if (n == 0) own = records_of("metric", records, count, &n); /* the contract's name for the plan's */
+    const sow_record *own = sow_records_of(metric->name, records, count, &n), *other = NULL, *at;
+    if (n == 0) own = sow_records_of("metric", records, count, &n); /* the contract's name for the plan's */
     if (n == 0 && metric->at != SOW_AT_STEP_OF_BEST) return never_printed(metric->name, records, count);
     if (metric->other) {
-        other = records_of(metric->other, records, count, &others);
+        other = sow_records_of(metric->other, records, count, &others);
         if (others == 0) return never_printed(metric->other, records, count);
         other = best_of(other, others, metric->other_falling);
     }
@@ -170,7 +161,7 @@ sow_status sow_score_of(const sow_metric *metric, int64_t steps, const sow_recor
 
 double sow_value_at(const char *metric, int64_t step, const sow_record *records, int64_t count) {
     int64_t n;
-    const sow_record *own = records_of(metric, records, count, &n);
+    const sow_record *own = sow_records_of(metric, records, count, &n);
     double value = NAN;
     for (int64_t i = 0; i < n && own[i].step <= step; i++) value = own[i].value;
     return value;

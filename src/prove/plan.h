@@ -20,8 +20,6 @@ bool plan_falls_by_name(const char *name);
 /* Kinds of text, which may have different placeholders. */
 typedef enum plan_text { PLAN_TRAIN, PLAN_MAKE, PLAN_PATH } plan_text;
 extern const char *const plan_reserved[]; /* names that variables cannot have; NULL-terminated */
-/* Whether a text (NULL: no) has {name}. */
-bool plan_uses(const char *text, const char *name);
 /* The path of an arm's init or mask at a seed. */
 sow_status plan_path(sow_arena *arena, const sow_plan_arm *arm, const char *text, uint64_t seed, char **out);
 /* Seeds that the race may run, those of halving's rungs included. */

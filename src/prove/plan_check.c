@@ -10,15 +10,6 @@
 
 /* ---- placeholders ---- */
 
-bool plan_uses(const char *text, const char *name) {
-    size_t length = strlen(name);
-    for (const char *at = text; at && (at = strchr(at, '{')); at++) {
-        if (at[1] == '{') at++; /* {{ is a brace */
-        else if (!strncmp(at + 1, name, length) && at[1 + length] == '}' && (at == text || at[-1] != '$')) return true;
-    }
-    return false;
-}
-
 /* The names that such a text may use, with stand-ins as values; the arm's own variables behind them. */
 static sow_status stand_ins(sow_arena *arena, const sow_plan_arm *arm, plan_text kind, sow_variable **out, int *count) {
     static const char *const names[][8] = {[PLAN_TRAIN] = {"init", "mask", "out", "seed", "steps", "arm", "dir", NULL},
@@ -44,13 +35,13 @@ static sow_status check_text(const fields *top, const sow_plan_arm *arm, plan_te
 
 /* A start that the trainer never hears of would be proved to do nothing. */
 static sow_status check_heard(const fields *top, const sow_plan *plan, const sow_plan_arm *arm) {
-    bool start = arm->make || arm->init, mask = arm->mask || plan_uses(arm->make, "mask");
+    bool start = arm->make || arm->init, mask = arm->mask || sow_uses(arm->make, "mask");
     if (!plan->train) return SOW_OK;
-    if (start && !plan_uses(plan->train, "init"))
+    if (start && !sow_uses(plan->train, "init"))
         return sow_fail(SOW_E_ARGUMENT,
                         "%s: train: has no {init}, so the start of arm \"%s\" would not reach the trainer", top->path,
                         arm->name);
-    if (mask && !plan_uses(plan->train, "mask"))
+    if (mask && !sow_uses(plan->train, "mask"))
         return sow_fail(SOW_E_ARGUMENT,
                         "%s: train: has no {mask}, so the mask of arm \"%s\" would not reach the trainer", top->path,
                         arm->name);
@@ -68,7 +59,7 @@ sow_status plan_check_texts(const fields *top, sow_plan *plan) {
         SOW_TRY(check_text(top, arm, PLAN_MAKE, arm->make, fields_place(&f, "make")));
         SOW_TRY(check_text(top, arm, PLAN_PATH, arm->init, fields_place(&f, "init")));
         SOW_TRY(check_text(top, arm, PLAN_PATH, arm->mask, fields_place(&f, "mask")));
-        if (arm->make && !plan_uses(arm->make, "init"))
+        if (arm->make && !sow_uses(arm->make, "init"))
             return sow_fail(SOW_E_ARGUMENT, "%s: %s.make: has no {init}, the file that it has to write", top->path,
                             place);
         SOW_TRY(check_heard(top, plan, arm));
@@ -106,7 +97,7 @@ static sow_status hash_file(const fields *top, const char *place, const char *pa
 static sow_status hash_text(const fields *top, const sow_plan *plan, int arm, const char *text, const char *key,
                             json_t *hashes) {
     const char *place = sow_arena_format(top->arena, "arms[%d].%s", arm, key);
-    bool by_seed = plan_uses(text, "seed");
+    bool by_seed = sow_uses(text, "seed");
     int race = by_seed ? plan_race_seeds(plan) : 1, fresh = by_seed ? plan->seeds.confirm : 0;
     if (!place) return SOW_E_MEMORY;
     for (int s = 0; s < race + fresh; s++) {

@@ -24,7 +24,8 @@ static char *double_braces(sow_arena *arena, const char *text) {
     return doubled;
 }
 
-sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, int count, char **command) {
+sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, int count, unsigned files,
+                               char **command) {
     sow_variable *quoted;
     char *text, *template = sow_arena_copy(arena, "exec {program} train");
     SOW_TRY(SOW_NEW(arena, quoted, count + 1));
@@ -39,6 +40,10 @@ sow_status sow_builtin_trainer(sow_arena *arena, const sow_variable *options, in
     }
     if (!template) return SOW_E_MEMORY;
     SOW_TRY(sow_expand(arena, template, quoted, count + 1, &text));
-    *command = double_braces(arena, text);
+    text = double_braces(arena, text);
+    *command = text ? sow_arena_format(arena, "%s%s%s --seed {seed} --out-state {out} --records --quiet --force", text,
+                                       files & SOW_BUILTIN_INIT ? " --start {init}" : "",
+                                       files & SOW_BUILTIN_MASK ? " --mask {mask}" : "")
+                    : NULL;
     return *command ? SOW_OK : SOW_E_MEMORY;
 }

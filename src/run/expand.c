@@ -98,3 +98,12 @@ sow_status sow_expand(sow_arena *arena, const char *command, const sow_variable 
 sow_status sow_expand_path(sow_arena *arena, const char *path, const sow_variable *variables, int count, char **out) {
     return expand(arena, path, variables, count, false, out);
 }
+
+bool sow_uses(const char *text, const char *name) {
+    size_t length = strlen(name);
+    for (const char *at = text; at && (at = strchr(at, '{')); at++) {
+        if (at[1] == '{') at++; /* {{ is a brace */
+        else if (!strncmp(at + 1, name, length) && at[1 + length] == '}' && (at == text || at[-1] != '$')) return true;
+    }
+    return false;
+}

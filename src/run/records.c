@@ -155,3 +155,13 @@ sow_status sow_reader_feed(sow_reader *reader, const char *data, size_t size) {
     }
     return SOW_OK;
 }
+
+/* ---- of a curve ---- */
+
+const sow_record *sow_records_of(const char *metric, const sow_record *records, int64_t count, int64_t *found) {
+    int64_t first = 0, last;
+    while (first < count && strcmp(records[first].metric, metric) != 0) first++;
+    for (last = first; last < count && !strcmp(records[last].metric, metric);) last++;
+    *found = last - first;
+    return records + first;
+}

@@ -2,7 +2,6 @@
 #include "studies/arms.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sow/file.h"
@@ -135,11 +134,7 @@ sow_status study_run_arms(sow_study_call *call, const study_plan *plan) {
     t.folder = plan->part ? sow_path_join(call->arena, call->folder, plan->part) : call->folder;
     if (!t.folder) return SOW_E_MEMORY;
     SOW_TRY(sow_make_folder(t.folder));
-    char *resolved = realpath(t.folder, NULL);
-    if (!resolved) return sow_fail(SOW_E_IO, "%s: cannot be resolved", t.folder);
-    t.absolute = sow_arena_copy(call->arena, resolved);
-    free(resolved);
-    if (!t.absolute) return SOW_E_MEMORY;
+    SOW_TRY(sow_path_absolute(call->arena, t.folder, &t.absolute));
     SOW_TRY(sow_own_program(call->arena, &t.program));
     SOW_TRY(plan_cells(&t));
     SOW_TRY(open_store(&t, &store));

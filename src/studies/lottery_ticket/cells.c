@@ -5,10 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sow/file.h"
 #include "sow/json.h"
 #include "sow/nn.h"
 #include "sow/safetensors.h"
-#include "starts/sparsity/lottery_ticket/ticket.h"
+#include "sow/sparsity.h"
+#include "sow/trainer.h"
 #include "studies/lottery_ticket/cells.h"
 
 static const char *const arm_names[] = {"ticket",   "reinit",    "random mask",
@@ -193,41 +195,34 @@ static sow_status write_start(const trial *t, int index) {
 
 /* ---- running ---- */
 
-static sow_status training_command(const trial *t, int index, char **out) {
-    const ticket_part *p = t->jobs[index].part;
-    sow_arena *arena = t->call->arena;
-    sow_variable options[24];
-    int count = 0;
-    char seed[32];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)t->cells[index].seed);
-    options[count++] = (sow_variable){"arch", p->arch};
-    options[count++] = (sow_variable){"data", sow_arena_format(arena, p->data, seed)};
-    options[count++] = (sow_variable){"steps", sow_arena_format(arena, "%lld", (long long)p->steps)};
-    for (const sow_variable *o = p->options; o->name && count < 24; o++) options[count++] = *o;
-    return ticket_builtin_command(arena, options, count, out);
+static sow_status recipe_of(sow_arena *arena, const ticket_part *p, uint64_t seed, sow_recipe *out) {
+    const char *data = p->data, *steps = sow_arena_format(arena, "%lld", (long long)p->steps);
+    if (p->data_by_seed) data = sow_arena_format(arena, "%s:%llu", p->data, (unsigned long long)seed);
+    if (!data || !steps) return SOW_E_MEMORY;
+    *out = (sow_recipe){.options = {{"arch", p->arch}, {"data", data}, {"steps", steps}}, .count = 3};
+    for (const sow_variable *o = p->options; o->name; o++) SOW_TRY(sow_recipe_set(out, o->name, o->value));
+    return SOW_OK;
 }
 
 /* Arms of a seed share order and dropout: the control of round k has round k's seed. */
 static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell, char **command) {
     trial *t = user;
     int index = (int)(cell - t->cells);
-    char *template;
+    const job *j = &t->jobs[index];
+    sow_recipe recipe;
     remove_old(t, index);
     sow_mark mark = sow_arena_mark(t->call->arena);
     sow_status status = write_start(t, index);
-    if (status == SOW_OK) status = training_command(t, index, &template);
-    if (status == SOW_OK) {
-        const sow_variable variables[] = {
-            {"init", file_of(t, index, "start.safetensors")},
-            {"mask", file_of(t, index, "start.mask.safetensors")},
-            {"out", file_of(t, index, "final.safetensors")},
-            {"seed",
-             sow_arena_format(arena, "%llu",
-                              (unsigned long long)sow_lottery_seed(cell->seed, t->jobs[index].point.round, false))},
-            {"threads", "1"},
-        };
-        status = sow_expand(arena, template, variables, 5, command);
-    }
+    const sow_trial training = {
+        .init = file_of(t, index, "start.safetensors"),
+        .mask = file_of(t, index, "start.mask.safetensors"),
+        .out = file_of(t, index, "final.safetensors"),
+        .seed = sow_lottery_seed(cell->seed, j->point.round, false),
+        .threads = 1,
+    };
+    if (status == SOW_OK && (!training.init || !training.mask || !training.out)) status = SOW_E_MEMORY;
+    if (status == SOW_OK) status = recipe_of(arena, j->part, cell->seed, &recipe);
+    if (status == SOW_OK) status = sow_recipe_command(arena, &recipe, &training, command);
     sow_arena_release(t->call->arena, mark);
     return status;
 }
@@ -236,10 +231,8 @@ static sow_status add_scores(trial *t, sow_store *store) {
     for (int i = 0; i < t->count; i++) {
         const job *j = &t->jobs[i];
         sow_arena *arena = t->call->arena;
-        sow_record *records;
-        int64_t count;
-        SOW_TRY(sow_store_curve(store, arena, &t->cells[i], &records, &count));
-        ticket_score score = ticket_score_of(records, count);
+        sow_trial_score score;
+        SOW_TRY(sow_store_trial(store, arena, &t->cells[i], &score));
         const char *arm = sow_arena_format(arena, "%s%s", arm_names[j->point.kind], j->part->suffix);
         const char *accuracy = sow_arena_format(arena, "accuracy at round %d", j->point.round);
         const char *stop = sow_arena_format(arena, "early stop at round %d", j->point.round);
@@ -249,14 +242,6 @@ static sow_status add_scores(trial *t, sow_store *store) {
         SOW_TRY(sow_store_score(store, &t->cells[i], score.at_stop, score.at_end));
     }
     return SOW_OK;
-}
-
-double ticket_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed) {
-    for (int64_t i = 0; i < call->score_count; i++)
-        if (call->scores[i].seed == seed && !strcmp(call->scores[i].arm, arm) &&
-            !strcmp(call->scores[i].metric, metric))
-            return call->scores[i].value;
-    return NAN;
 }
 
 /* The dense network has one number a seed; clauses pair it with those of round k. */
@@ -271,7 +256,7 @@ static sow_status pair_dense(trial *t, const ticket_part *p, int round) {
                        *metric = sow_arena_format(arena, "%s at round %d", what[w], round);
             if (!arm || !ticket || !first || !metric) return SOW_E_MEMORY;
             SOW_TRY(sow_study_score(t->call, arm, metric, t->call->seeds[s],
-                                    ticket_scored(t->call, ticket, first, t->call->seeds[s])));
+                                    sow_study_scored(t->call, ticket, first, t->call->seeds[s])));
         }
     return SOW_OK;
 }
@@ -311,14 +296,10 @@ static sow_status open_store(trial *t, sow_store **store) {
 static sow_status open_models(trial *t) {
     for (int i = 0; i < t->part_count; i++) {
         const ticket_part *p = &t->parts[i];
-        const char *name = sow_arena_format(t->call->arena, p->data, "0");
-        sow_data_options how;
+        sow_recipe recipe;
         sow_data *data;
-        int count = 0;
-        while (p->options[count].name) count++;
-        if (!name) return SOW_E_MEMORY;
-        ticket_data_options_of(p->options, count, &how);
-        SOW_TRY(sow_data_open(name, &how, &data));
+        SOW_TRY(recipe_of(t->call->arena, p, 0, &recipe));
+        SOW_TRY(sow_recipe_data(&recipe, &data));
         sow_status status = sow_model_new(p->arch, &data->geometry, &t->models[i]);
         sow_data_free(data);
         SOW_TRY(status);
@@ -346,11 +327,8 @@ static sow_status run_trial(trial *t, sow_store *store) {
 sow_status ticket_run_parts(sow_study_call *call, const ticket_part *parts, int count) {
     trial t = {.call = call, .parts = parts, .part_count = count};
     sow_store *store = NULL;
-    char *resolved = realpath(call->folder, NULL);
-    if (!resolved) return sow_fail(SOW_E_IO, "%s: cannot be resolved", call->folder);
-    t.absolute = sow_arena_copy(call->arena, resolved);
-    free(resolved);
-    sow_status status = t.absolute ? open_models(&t) : SOW_E_MEMORY;
+    SOW_TRY(sow_path_absolute(call->arena, call->folder, &t.absolute));
+    sow_status status = open_models(&t);
     if (status == SOW_OK) status = open_store(&t, &store);
     if (status == SOW_OK) status = run_trial(&t, store);
     if (store) sow_store_close(store);

@@ -20,9 +20,10 @@ typedef struct ticket_point {
 
 /* One search and its controls, for every seed. */
 typedef struct ticket_part {
-    const char *name;              /* of stages and folders */
-    const char *suffix;            /* of arms: ", lr 0.1" */
-    const char *arch, *data;       /* "%s" in data is the seed */
+    const char *name;   /* of stages and folders */
+    const char *suffix; /* of arms: ", lr 0.1" */
+    const char *arch, *data;
+    bool data_by_seed;             /* the data are DATA:SEED */
     const char *rates, *rates_one; /* rates_one: %g twice, for one-shot pruning of the groups */
     bool global;
     int rounds;
@@ -39,8 +40,5 @@ sow_status ticket_run_parts(sow_study_call *call, const ticket_part *parts, int 
  * percent: of the weights left, by round. */
 sow_status ticket_plot_part(const sow_study_call *call, const ticket_part *part, const char *const *arms, int arm_count,
                             const double *percent);
-
-/* A score of the call; NAN if it is not there. */
-double ticket_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed);
 
 #endif

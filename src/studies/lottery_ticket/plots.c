@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "sow/file.h"
-#include "starts/sparsity/lottery_ticket/ticket.h"
+#include "sow/sparsity.h"
 #include "studies/lottery_ticket/cells.h"
 
 enum { ARMS_MAX = 8 };
@@ -25,7 +25,7 @@ static sow_status new_rounds(sow_arena *arena, int most, rounds *out) {
 static void add_round(const sow_study_call *call, const char *arm, const char *metric, double percent, rounds *out) {
     double sum = 0, low = INFINITY, high = -INFINITY;
     for (int s = 0; s < call->seed_count; s++) {
-        double x = ticket_scored(call, arm, metric, call->seeds[s]);
+        double x = sow_study_scored(call, arm, metric, call->seeds[s]);
         if (!isfinite(x)) return;
         sum += x;
         low = x < low ? x : low;
@@ -40,7 +40,7 @@ static void add_round(const sow_study_call *call, const char *arm, const char *m
 
 /* Curves of one metric; those of arms without a round are left out. */
 static sow_status curves_of(const sow_study_call *call, const ticket_part *p, const char *const *arms, int arm_count,
-                            const double *percent, const char *metric, ticket_curve *curves, int *count) {
+                            const double *percent, const char *metric, sow_curve *curves, int *count) {
     *count = 0;
     for (int a = 0; a < arm_count; a++) {
         const char *arm = sow_arena_format(call->arena, "%s%s", arms[a], p->suffix);
@@ -54,12 +54,12 @@ static sow_status curves_of(const sow_study_call *call, const ticket_part *p, co
         }
         bool spread = call->seed_count > 1;
         if (found.count > 0)
-            curves[(*count)++] = (ticket_curve){.name = arms[a],
-                                                .count = found.count,
-                                                .percent = found.percent,
-                                                .value = found.mean,
-                                                .low = spread ? found.low : NULL,
-                                                .high = spread ? found.high : NULL};
+            curves[(*count)++] = (sow_curve){.name = arms[a],
+                                             .count = found.count,
+                                             .x = found.percent,
+                                             .y = found.mean,
+                                             .low = spread ? found.low : NULL,
+                                             .high = spread ? found.high : NULL};
     }
     return SOW_OK;
 }
@@ -70,7 +70,7 @@ sow_status ticket_plot_part(const sow_study_call *call, const ticket_part *p, co
                       *const titles[] = {"Accuracy at the early stop", "When validation loss is least"},
                       *const labels[] = {"test accuracy", "early stop [steps]"};
     for (int m = 0; m < 2; m++) {
-        ticket_curve curves[ARMS_MAX];
+        sow_curve curves[ARMS_MAX];
         int count;
         bool written;
         SOW_TRY(
@@ -79,9 +79,8 @@ sow_status ticket_plot_part(const sow_study_call *call, const ticket_part *p, co
         const char *title = sow_arena_format(call->arena, "%s, %s%s", titles[m], p->arch, p->suffix),
                    *path = sow_arena_format(call->arena, "%s/%s%s.svg", call->folder, p->name, files[m]);
         if (!title || !path) return SOW_E_MEMORY;
-        ticket_plot plot = {
-            .title = title, .label = labels[m], .curves = curves, .count = count, .dense = curves[0].value[0]};
-        SOW_TRY(ticket_write_plot(call->arena, &plot, path, &written));
+        const sow_curves plot = sow_lottery_curves(title, labels[m], curves, count, curves[0].y[0]);
+        SOW_TRY(sow_curves_write(call->arena, &plot, path, &written));
     }
     return SOW_OK;
 }

@@ -14,7 +14,8 @@ static const ticket_part smoke_part = {
     .name = "",
     .suffix = "",
     .arch = "mlp:64-150-50-5",
-    .data = "synthetic:relmlp:%s",
+    .data = "synthetic:relmlp",
+    .data_by_seed = true,
     .rates = "fc=0.2,out=0.1",
     .rounds = 13,
     .steps = 600,
@@ -104,17 +105,15 @@ enum { IMAGE_PARTS = sizeof image_parts / sizeof *image_parts };
 /* ---- clauses ---- */
 
 #define AT(round) " at round " #round
-#define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
-    { says_, arm_, against_, metric_, statistic_, at_least_, value_ }
 
 /* The card's, from a pilot in NumPy. On this over-fitted toy only the sparse end shows the paper's effect: judged there alone. */
 static const sow_clause smoke_clauses[] = {
-    CLAUSE("at 5.8 % of the weights tickets beat fresh values by 1 point in every seed", "ticket", "reinit",
-           "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0.01),
-    CLAUSE("at 5.8 % of the weights tickets beat random masks by 7 points in every seed", "ticket", "random mask",
-           "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0.07),
-    CLAUSE("at 5.8 % of the weights tickets are no worse than the dense network in every seed", "ticket", "dense",
-           "accuracy" AT(13), SOW_LEAST_DIFFERENCE, true, 0),
+    SOW_AT_LEAST("at 5.8 % of the weights tickets beat fresh values by 1 point in every seed", "ticket", "reinit",
+                 "accuracy" AT(13), SOW_LEAST_DIFFERENCE, 0.01),
+    SOW_AT_LEAST("at 5.8 % of the weights tickets beat random masks by 7 points in every seed", "ticket", "random mask",
+                 "accuracy" AT(13), SOW_LEAST_DIFFERENCE, 0.07),
+    SOW_AT_LEAST("at 5.8 % of the weights tickets are no worse than the dense network in every seed", "ticket", "dense",
+                 "accuracy" AT(13), SOW_LEAST_DIFFERENCE, 0),
 };
 
 /* Margins: half of the mean effect on the seeds 101-105, rounded down to a tenth of a point; for steps and for the dense
@@ -133,51 +132,52 @@ static const sow_clause smoke_clauses[] = {
  *                                   at 5.5 %              -0.96      -1.24
  * Most reinitialised networks have not stopped after 1,500 steps, so the first ratios are at most that. */
 #define SMALL_CLAUSES(gain7, gain10, random)                                                                         \
-    CLAUSE("at 21 % of the weights tickets stop at 3/4 of the step of fresh values, or earlier", "ticket", "reinit", \
-           "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.75),                                                     \
-        CLAUSE("at 11 % tickets stop at 3/4 of the step of fresh values, or earlier", "ticket", "reinit",            \
-               "early stop" AT(10), SOW_RATIO_OF_MEANS, false, 0.75),                                                \
-        CLAUSE("at 21 % tickets stop at 4/5 of the step of the dense network, or earlier", "ticket", "dense",        \
-               "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),                                                 \
-        CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),          \
-               SOW_MEAN_DIFFERENCE, true, gain7),                                                                    \
-        CLAUSE("at 11 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(10),         \
-               SOW_MEAN_DIFFERENCE, true, gain10),                                                                   \
-        CLAUSE("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7),          \
-               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                   \
-        CLAUSE("at 11 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(10),         \
-               SOW_MEAN_DIFFERENCE, true, -0.002),                                                                   \
-        CLAUSE("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13),      \
-               SOW_MEAN_DIFFERENCE, false, random)
+    SOW_AT_MOST("at 21 % of the weights tickets stop at 3/4 of the step of fresh values, or earlier", "ticket",      \
+                "reinit", "early stop" AT(7), SOW_RATIO_OF_MEANS, 0.75),                                             \
+        SOW_AT_MOST("at 11 % tickets stop at 3/4 of the step of fresh values, or earlier", "ticket", "reinit",       \
+                    "early stop" AT(10), SOW_RATIO_OF_MEANS, 0.75),                                                  \
+        SOW_AT_MOST("at 21 % tickets stop at 4/5 of the step of the dense network, or earlier", "ticket", "dense",   \
+                    "early stop" AT(7), SOW_RATIO_OF_MEANS, 0.80),                                                   \
+        SOW_AT_LEAST("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),    \
+                     SOW_MEAN_DIFFERENCE, gain7),                                                                    \
+        SOW_AT_LEAST("at 11 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(10),   \
+                     SOW_MEAN_DIFFERENCE, gain10),                                                                   \
+        SOW_AT_LEAST("at 21 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(7),    \
+                     SOW_MEAN_DIFFERENCE, -0.002),                                                                   \
+        SOW_AT_LEAST("at 11 % tickets are not worse than the dense network", "ticket", "dense", "accuracy" AT(10),   \
+                     SOW_MEAN_DIFFERENCE, -0.002),                                                                   \
+        SOW_AT_MOST("at 5.5 % random masks are worse than fresh values", "random mask", "reinit", "accuracy" AT(13), \
+                    SOW_MEAN_DIFFERENCE, random)
 static const sow_clause small_fashion[] = {SMALL_CLAUSES(0.006, 0.008, -0.004)};
 static const sow_clause small_mnist[] = {SMALL_CLAUSES(0.007, 0.012, -0.007)};
 
 /* The card's: what the paper prints, with its tolerance. */
 static const sow_clause full_clauses[] = {
-    CLAUSE("at 21 % of the weights tickets stop at least 20 % earlier than the dense network (the paper: 38 %)",
-           "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, false, 0.80),
-    CLAUSE("at 21 % tickets stop at most 55 % earlier than the dense network", "ticket", "dense", "early stop" AT(7),
-           SOW_RATIO_OF_MEANS, true, 0.45),
-    CLAUSE("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),
-           SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("at 3.6 % iterative tickets are more accurate than one-shot ones", "ticket", "one-shot", "accuracy" AT(15),
-           SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("the sparsest ticket as accurate as the dense network has at most 7 % of the weights (the paper: 3.6 %)",
-           "ticket", NULL, "crossing", SOW_MEAN_DIFFERENCE, false, 0.07),
-    CLAUSE("the sparsest ticket as accurate as the dense network has at least 1.2 % of the weights", "ticket", NULL,
-           "crossing", SOW_MEAN_DIFFERENCE, true, 0.012),
+    SOW_AT_MOST("at 21 % of the weights tickets stop at least 20 % earlier than the dense network (the paper: 38 %)",
+                "ticket", "dense", "early stop" AT(7), SOW_RATIO_OF_MEANS, 0.80),
+    SOW_AT_LEAST("at 21 % tickets stop at most 55 % earlier than the dense network", "ticket", "dense",
+                 "early stop" AT(7), SOW_RATIO_OF_MEANS, 0.45),
+    SOW_AT_LEAST("at 21 % tickets are more accurate than fresh values", "ticket", "reinit", "accuracy" AT(7),
+                 SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("at 3.6 % iterative tickets are more accurate than one-shot ones", "ticket", "one-shot",
+                 "accuracy" AT(15), SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_MOST(
+        "the sparsest ticket as accurate as the dense network has at most 7 % of the weights (the paper: 3.6 %)",
+        "ticket", NULL, "crossing", SOW_MEAN_DIFFERENCE, 0.07),
+    SOW_AT_LEAST("the sparsest ticket as accurate as the dense network has at least 1.2 % of the weights", "ticket",
+                 NULL, "crossing", SOW_MEAN_DIFFERENCE, 0.012),
 };
 
 /* Directions only: the paper's, without a margin. */
 static const sow_clause image_clauses[] = {
-    CLAUSE("Conv-2: at 8.6 % tickets stop earlier than the dense network", "ticket, conv2", "dense, conv2",
-           "early stop" AT(6), SOW_RATIO_OF_MEANS, false, 1),
-    CLAUSE("Conv-2: at 8.6 % tickets are more accurate than the dense network", "ticket, conv2", "dense, conv2",
-           "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("Conv-2: at 8.6 % tickets are more accurate than fresh values", "ticket, conv2", "reinit, conv2",
-           "accuracy" AT(6), SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("ResNet-20: a ticket's gain over fresh values is larger at lr 0.01 than at 0.1", "gain, lr 0.01",
-           "gain, lr 0.1", "accuracy" AT(3), SOW_MEAN_DIFFERENCE, true, 0),
+    SOW_AT_MOST("Conv-2: at 8.6 % tickets stop earlier than the dense network", "ticket, conv2", "dense, conv2",
+                "early stop" AT(6), SOW_RATIO_OF_MEANS, 1),
+    SOW_AT_LEAST("Conv-2: at 8.6 % tickets are more accurate than the dense network", "ticket, conv2", "dense, conv2",
+                 "accuracy" AT(6), SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("Conv-2: at 8.6 % tickets are more accurate than fresh values", "ticket, conv2", "reinit, conv2",
+                 "accuracy" AT(6), SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("ResNet-20: a ticket's gain over fresh values is larger at lr 0.01 than at 0.1", "gain, lr 0.01",
+                 "gain, lr 0.1", "accuracy" AT(3), SOW_MEAN_DIFFERENCE, 0),
 };
 
 /* ---- the study ---- */
@@ -185,11 +185,11 @@ static const sow_clause image_clauses[] = {
 /* The density of the sparsest ticket that is as accurate as the dense network. */
 static sow_status score_crossings(sow_study_call *call) {
     for (int s = 0; s < call->seed_count; s++) {
-        double dense = ticket_scored(call, "ticket", "accuracy at round 0", call->seeds[s]), crossing = 1;
+        double dense = sow_study_scored(call, "ticket", "accuracy at round 0", call->seeds[s]), crossing = 1;
         for (int k = 1; k <= lenet_part.rounds; k++) {
             const char *metric = sow_arena_format(call->arena, "accuracy at round %d", k);
             if (!metric) return SOW_E_MEMORY;
-            if (ticket_scored(call, "ticket", metric, call->seeds[s]) >= dense)
+            if (sow_study_scored(call, "ticket", metric, call->seeds[s]) >= dense)
                 crossing = pow(0.8, k); /* the output layer is 0.4 % of the weights */
         }
         SOW_TRY(sow_study_score(call, "ticket", "crossing", call->seeds[s], crossing));
@@ -208,17 +208,14 @@ static sow_status score_gains(sow_study_call *call) {
                        *reinit = sow_arena_format(arena, "reinit%s", rates[r]), *metric = "accuracy" AT(3);
             if (!gain || !ticket || !reinit) return SOW_E_MEMORY;
             SOW_TRY(sow_study_score(call, gain, metric, call->seeds[s],
-                                    ticket_scored(call, ticket, metric, call->seeds[s]) -
-                                        ticket_scored(call, reinit, metric, call->seeds[s])));
+                                    sow_study_scored(call, ticket, metric, call->seeds[s]) -
+                                        sow_study_scored(call, reinit, metric, call->seeds[s])));
         }
     return SOW_OK;
 }
 
-#define USE_CLAUSES(call, table) \
-    ((call)->clauses = (table), (call)->clause_count = (int)(sizeof(table) / sizeof *(table)))
-
 static sow_status run_smoke(sow_study_call *call) {
-    USE_CLAUSES(call, smoke_clauses);
+    SOW_DECIDES(call, smoke_clauses);
     return call->data ? sow_fail(SOW_E_ARGUMENT, "--data: scale smoke makes its own")
                       : ticket_run_parts(call, &smoke_part, 1);
 }
@@ -227,7 +224,7 @@ static sow_status run_images(sow_study_call *call) {
     ticket_part parts[IMAGE_PARTS];
     memcpy(parts, image_parts, sizeof parts);
     for (int i = 0; i < IMAGE_PARTS; i++) parts[i].data = call->data;
-    USE_CLAUSES(call, image_clauses);
+    SOW_DECIDES(call, image_clauses);
     SOW_TRY(ticket_run_parts(call, parts, IMAGE_PARTS));
     return score_gains(call);
 }
@@ -248,9 +245,9 @@ static sow_status run_study(sow_study_call *call) {
             call->data);
     ticket_part p = call->scale == SOW_SCALE_SMALL ? small_part : lenet_part;
     p.data = mnist ? "mnist" : "fashion-mnist";
-    if (call->scale == SOW_SCALE_FULL) USE_CLAUSES(call, full_clauses);
-    else if (mnist) USE_CLAUSES(call, small_mnist);
-    else USE_CLAUSES(call, small_fashion);
+    if (call->scale == SOW_SCALE_FULL) SOW_DECIDES(call, full_clauses);
+    else if (mnist) SOW_DECIDES(call, small_mnist);
+    else SOW_DECIDES(call, small_fashion);
     SOW_TRY(ticket_run_parts(call, &p, 1));
     return call->scale == SOW_SCALE_FULL ? score_crossings(call) : SOW_OK;
 }

@@ -7,11 +7,6 @@
 #include "sow/safetensors.h"
 #include "starts/sparsity/lottery_ticket/ticket.h"
 
-sow_status ticket_set(json_t *object, const char *key, json_t *value) {
-    return json_object_set_new(object, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8")
-                                                   : SOW_OK;
-}
-
 sow_status ticket_prune_spec(const sow_call *call, const char *rates, sow_prune_spec *out) {
     *out = (sow_prune_spec){.global = sow_flag(call, "global"), .google = !strcmp(sow_text(call, "compat"), "google")};
     sow_status status = sow_prune_parse(call->arena, rates, out);
@@ -23,7 +18,7 @@ sow_status ticket_prune_spec(const sow_call *call, const char *rates, sow_prune_
 static sow_status report_pruned(sow_call *call, const sow_pruned *pruned, int64_t count) {
     json_t *rows = json_array();
     int64_t total = 0, kept = 0;
-    SOW_TRY(ticket_set(call->result, "tensors", rows));
+    SOW_TRY(sow_put_json(call->result, "tensors", rows));
     for (int64_t i = 0; i < count; i++) {
         total += pruned[i].count;
         kept += pruned[i].kept;
@@ -31,11 +26,10 @@ static sow_status report_pruned(sow_call *call, const sow_pruned *pruned, int64_
         json_t *row = json_pack("{s:s, s:f, s:I, s:I, s:I, s:f}", "tensor", pruned[i].name, "rate", pruned[i].rate,
                                 "weights", (json_int_t)pruned[i].count, "before", (json_int_t)pruned[i].before, "kept",
                                 (json_int_t)pruned[i].kept, "density", density);
-        if (json_array_append_new(rows, row))
-            return sow_fail(SOW_E_MEMORY, "out of memory, or a name that is not UTF-8");
+        SOW_TRY(sow_append_json(rows, row));
     }
-    SOW_TRY(ticket_set(call->result, "kept", json_integer(kept)));
-    return ticket_set(call->result, "density", json_real(total ? (double)kept / (double)total : 1));
+    SOW_TRY(sow_put_count(call->result, "kept", kept));
+    return sow_put_real(call->result, "density", total ? (double)kept / (double)total : 1);
 }
 
 sow_status ticket_run_prune(sow_call *call) {
@@ -50,9 +44,8 @@ sow_status ticket_run_prune(sow_call *call) {
                            &count));
     SOW_TRY(report_pruned(call, pruned, count));
     SOW_TRY(sow_wrote(call, out));
-    char *next = sow_arena_format(
-        call->arena, "sow lottery-ticket rewind --start THETA0.safetensors --mask %s -o START.safetensors", out);
-    return next ? ticket_set(call->result, "next", json_string(next)) : SOW_E_MEMORY;
+    return sow_put_format(call->result, "next",
+                          "sow lottery-ticket rewind --start THETA0.safetensors --mask %s -o START.safetensors", out);
 }
 
 /* ---- rewind ---- */
@@ -173,9 +166,9 @@ sow_status ticket_run_control(sow_call *call) {
     SOW_TRY(sow_load_state(ticket.start, &theta0));
     sow_status status = sow_ticket_control(call->arena, &control, theta0, &mask, &start, &made);
     if (status == SOW_OK) status = write_start(call, start, &made, &ticket.input);
-    if (status == SOW_OK) status = ticket_set(call->result, "round", json_integer(ticket.round));
+    if (status == SOW_OK) status = sow_put_count(call->result, "round", ticket.round);
     double density = (double)sow_mask_kept(&mask, theta0) / (double)sow_state_weights(theta0);
-    if (status == SOW_OK) status = ticket_set(call->result, "density", json_real(density));
+    if (status == SOW_OK) status = sow_put_real(call->result, "density", density);
     sow_state_free(start);
     sow_state_free(theta0);
     return status;
@@ -194,7 +187,7 @@ sow_status ticket_run_union(sow_call *call) {
     SOW_TRY(sow_save_mask(out, &joined, passport));
     int64_t kept = 0, total = 0;
     for (int64_t t = 0; t < joined.tensors; t++) kept += sow_bits_kept(&joined.bits[t]), total += joined.bits[t].count;
-    SOW_TRY(ticket_set(call->result, "kept", json_integer(kept)));
-    SOW_TRY(ticket_set(call->result, "density", json_real(total ? (double)kept / (double)total : 1)));
+    SOW_TRY(sow_put_count(call->result, "kept", kept));
+    SOW_TRY(sow_put_real(call->result, "density", total ? (double)kept / (double)total : 1));
     return sow_wrote(call, out);
 }

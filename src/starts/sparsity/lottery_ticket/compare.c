@@ -1,7 +1,5 @@
 /* `sow lottery-ticket compare`: a ticket beside its controls and the dense network, over several seeds. */
-#include <limits.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/json.h"
@@ -25,14 +23,13 @@ typedef struct comparison {
     uint64_t *seeds;
     int seed_count;
     sow_init init;
-    const char *command, *folder, *absolute, *plan;
-    bool external;
-    int64_t steps;
+    const char *folder, *absolute, *plan;
+    sow_recipe recipe;
     sow_input inputs[2]; /* the ticket, and the data if the built-in trainer reads them */
     int input_count;
     sow_store *store;
     sow_cell *cells; /* seed by seed, arm by arm */
-    ticket_score *scores;
+    sow_trial_score *scores;
 } comparison;
 
 /* ---- arms ---- */
@@ -102,21 +99,18 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     sow_status status = write_start(c, cell);
     sow_arena_release(c->arena, mark);
     SOW_TRY(status);
-    const sow_variable variables[] = {
-        {"init", in_cell(c, cell, "start.safetensors")},
-        {"mask", in_cell(c, cell, "start.mask.safetensors")},
-        {"out", in_cell(c, cell, "final.safetensors")},
-        {"seed", sow_arena_format(arena, "%llu", (unsigned long long)cell->seed)},
-        {"dir", in_cell(c, cell, ".")},
-        {"arm", c->arms[cell->arm]},
-        {"round", sow_arena_format(arena, "%d", c->files.round)},
-        {"threads", "1"},
-        {"steps", sow_arena_format(arena, "%lld", (long long)c->steps)}, /* last: not offered when unknown */
+    const sow_trial trial = {
+        .init = in_cell(c, cell, "start.safetensors"),
+        .mask = in_cell(c, cell, "start.mask.safetensors"),
+        .out = in_cell(c, cell, "final.safetensors"),
+        .folder = in_cell(c, cell, "."),
+        .arm = c->arms[cell->arm],
+        .round = c->files.round,
+        .seed = cell->seed,
+        .threads = 1,
     };
-    int count = (int)(sizeof variables / sizeof *variables) - (c->steps == 0);
-    for (int i = 0; i < count; i++)
-        if (!variables[i].value) return SOW_E_MEMORY;
-    return sow_expand(arena, c->command, variables, count, command);
+    if (!trial.init || !trial.mask || !trial.out || !trial.folder) return SOW_E_MEMORY;
+    return sow_recipe_command(arena, &c->recipe, &trial, command);
 }
 
 static sow_status plan_cells(comparison *c) {
@@ -130,7 +124,7 @@ static sow_status plan_cells(comparison *c) {
             .stage = "compare",
             .arm = arm,
             .seed = seed,
-            .steps = c->steps,
+            .steps = sow_recipe_steps(&c->recipe),
             .folder = sow_arena_format(c->arena, "%s/%s-%llu", c->folder, c->arms[arm], (unsigned long long)seed)};
         if (!c->cells[i].folder) return SOW_E_MEMORY;
     }
@@ -142,64 +136,37 @@ static sow_status run_cells(comparison *c) {
                          .user = c,
                          .slots = (int)sow_int(c->call, "slots"),
                          .threads = 1,
-                         .limits = ticket_limits(c->call),
+                         .limits = sow_trainer_limits(c->call),
                          .what = "comparing"};
     int count = c->seed_count * c->arm_count;
     sow_status status = sow_run_cells(c->store, &runner, c->cells, count);
     if (status == SOW_E_INTERRUPTED) sow_note("interrupted: the same command with --resume goes on");
     SOW_TRY(status);
-    for (int i = 0; i < count; i++) {
-        sow_record *records;
-        int64_t n;
-        SOW_TRY(sow_store_curve(c->store, c->arena, &c->cells[i], &records, &n));
-        c->scores[i] = ticket_score_of(records, n);
-    }
+    for (int i = 0; i < count; i++) SOW_TRY(sow_store_trial(c->store, c->arena, &c->cells[i], &c->scores[i]));
     return SOW_OK;
 }
 
 /* ---- how find trained ---- */
 
-/* Options by name from the ticket's report. A report may come from a stranger: only known names are taken, and
- * values are quoted. */
-static sow_status read_training(comparison *c, sow_variable **options, int *count) {
+/* The recipe in the ticket's report. */
+static sow_status read_training(comparison *c, bool *external) {
     char *text, *path = sow_path_join(c->arena, sow_text(c->call, "ticket"), "report.json");
     size_t size;
     json_t *report;
     if (!path) return SOW_E_MEMORY;
     SOW_TRY(sow_read_file(c->arena, path, REPORT_MAX, &text, &size));
     SOW_TRY(sow_json_parse(path, text, size, (sow_json_limits){.depth = 16}, &report));
-    const json_t *training = json_object_get(report, "training");
     const char *trainer = json_string_value(json_object_get(report, "trainer"));
-    c->external = trainer && !strcmp(trainer, "external");
-    int known = 0;
-    while (ticket_training_options[known]) known++;
-    sow_status status = SOW_NEW(c->arena, *options, known + 2);
-    for (int i = 0; i < known && status == SOW_OK; i++) {
-        const char *value = json_string_value(json_object_get(training, ticket_training_options[i]));
-        if (!value) continue;
-        value = sow_arena_copy(c->arena, value);
-        (*options)[(*count)++] = (sow_variable){ticket_training_options[i], value};
-        status = value ? SOW_OK : SOW_E_MEMORY;
-    }
+    *external = trainer && !strcmp(trainer, "external");
+    sow_status status = sow_recipe_read(c->arena, json_object_get(report, "training"), &c->recipe);
     json_decref(report);
     return status;
 }
 
-static void override(const sow_call *call, const char *name, sow_variable *options, int *count) {
-    const char *value = sow_text(call, name);
-    int at = ticket_find_option(options, *count, name);
-    if (!value) return;
-    if (at < 0) options[(*count)++] = (sow_variable){name, value};
-    else options[at].value = value;
-}
-
 /* Opens the data once, so that what is missing is said before anything starts; the passport gets their sum. */
-static sow_status check_data(comparison *c, const sow_variable *options, int count) {
-    sow_data_options how;
+static sow_status check_data(comparison *c) {
     sow_data *data;
-    const char *name = options[ticket_find_option(options, count, "data")].value;
-    ticket_data_options_of(options, count, &how);
-    sow_status status = sow_data_open(name, &how, &data);
+    sow_status status = sow_recipe_data(&c->recipe, &data);
     if (status != SOW_OK)
         return sow_text(c->call, "data") ? status
                                          : sow_fail_in(status, "the ticket's data (--data PATH says where they are)");
@@ -211,40 +178,34 @@ static sow_status check_data(comparison *c, const sow_variable *options, int cou
 }
 
 static sow_status choose_trainer(comparison *c) {
-    sow_variable *options;
-    int count = 0;
-    SOW_TRY(read_training(c, &options, &count));
-    override(c->call, "data", options, &count);
-    override(c->call, "steps", options, &count);
-    int steps = ticket_find_option(options, count, "steps");
-    if (steps >= 0) c->steps = strtoll(options[steps].value, NULL, 10);
-    c->command = sow_text(c->call, "train");
-    if (c->command) return SOW_OK;
-    if (c->external)
+    const char *const own[] = {"data", "steps"};
+    bool external;
+    c->recipe.command = sow_text(c->call, "train");
+    SOW_TRY(read_training(c, &external));
+    for (int i = 0; i < 2; i++)
+        if (sow_text(c->call, own[i])) SOW_TRY(sow_recipe_set(&c->recipe, own[i], sow_text(c->call, own[i])));
+    if (c->recipe.command) return SOW_OK;
+    if (external)
         return sow_fail(
             SOW_E_ARGUMENT,
             "the ticket was trained by another program, and sow runs no command found in a file: give --train 'COMMAND'");
-    if (ticket_find_option(options, count, "arch") < 0 || ticket_find_option(options, count, "data") < 0)
+    if (!sow_recipe_option(&c->recipe, "arch") || !sow_recipe_option(&c->recipe, "data"))
         return sow_fail(SOW_E_FORMAT,
                         "%s/report.json: no architecture and data under \"training\"; give --train 'COMMAND'",
                         sow_text(c->call, "ticket"));
-    char *command;
-    SOW_TRY(check_data(c, options, count));
-    SOW_TRY(ticket_builtin_command(c->arena, options, count, &command));
-    c->command = command;
-    return SOW_OK;
+    return check_data(c);
 }
 
 /* ---- results ---- */
 
-typedef double (*measure)(const ticket_score *score);
-static double stop_of(const ticket_score *s) {
+typedef double (*measure)(const sow_trial_score *score);
+static double stop_of(const sow_trial_score *s) {
     return s->stop < 0 ? NAN : (double)s->stop;
 }
-static double at_stop_of(const ticket_score *s) {
+static double at_stop_of(const sow_trial_score *s) {
     return s->at_stop;
 }
-static double at_end_of(const ticket_score *s) {
+static double at_end_of(const sow_trial_score *s) {
     return s->at_end;
 }
 
@@ -312,10 +273,10 @@ static sow_status fill_result(comparison *c, json_t *result) {
     double *a, *b;
     SOW_TRY(SOW_NEW(c->arena, a, c->seed_count));
     SOW_TRY(SOW_NEW(c->arena, b, c->seed_count));
-    SOW_TRY(ticket_set(result, "round", json_integer(c->files.round)));
-    SOW_TRY(ticket_set(result, "seeds", json_integer(c->seed_count)));
-    SOW_TRY(ticket_set(result, "arms", arms));
-    SOW_TRY(ticket_set(result, "differences", differences));
+    SOW_TRY(sow_put_count(result, "round", c->files.round));
+    SOW_TRY(sow_put_count(result, "seeds", c->seed_count));
+    SOW_TRY(sow_put_json(result, "arms", arms));
+    SOW_TRY(sow_put_json(result, "differences", differences));
     for (int arm = 0; arm < c->arm_count; arm++) SOW_TRY(arm_row(c, arm, a, arms));
     for (int arm = 0; arm < c->arm_count && c->reference >= 0; arm++) {
         if (arm == c->reference) continue;
@@ -324,8 +285,7 @@ static sow_status fill_result(comparison *c, json_t *result) {
                                b, differences));
         SOW_TRY(difference_row(c, arm, "early stop step", stop_of, a, b, differences));
     }
-    return ticket_set(result, "intervals",
-                      json_string("95 %, paired t over seeds; theta_0 and mask are the same for all seeds"));
+    return sow_put_text(result, "intervals", "95 %, paired t over seeds; theta_0 and mask are the same for all seeds");
 }
 
 static sow_status write_csv(const comparison *c) {
@@ -377,7 +337,6 @@ static sow_status open_ticket(comparison *c) {
 }
 
 static sow_status open_folder(comparison *c) {
-    char resolved[PATH_MAX];
     c->folder = sow_text(c->call, "out");
     if (!c->folder) c->folder = sow_path_join(c->arena, sow_text(c->call, "ticket"), "compare");
     if (!c->folder) return SOW_E_MEMORY;
@@ -385,9 +344,7 @@ static sow_status open_folder(comparison *c) {
     SOW_TRY(sow_passport(c->call, "compare.json", c->inputs, c->input_count, &c->plan));
     if (sow_flag(c->call, "force") && !sow_flag(c->call, "resume")) SOW_TRY(ticket_clear_folder(c->arena, c->folder));
     SOW_TRY(sow_make_folder(c->folder));
-    if (!realpath(c->folder, resolved)) return sow_fail(SOW_E_IO, "%s: cannot be resolved", c->folder);
-    c->absolute = sow_arena_copy(c->arena, resolved);
-    if (!c->absolute) return SOW_E_MEMORY;
+    SOW_TRY(sow_path_absolute(c->arena, c->folder, &c->absolute));
     return sow_store_open(c->folder, c->plan, &c->store);
 }
 

@@ -1,101 +1,37 @@
 /* Winning tickets, sparse networks that train from their original start: Frankle and Carbin 2019, arXiv 1803.03635. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "starts/sparsity/lottery_ticket/ticket.h"
 
 /* ---- options that several actions have ---- */
 
 #define PATH_OPTION(name, help, bits) \
     { name, 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, help, bits }
-#define INT_OPTION(name, low, high, unit, help) \
-    { name, 0, SOW_TYPE_INT, NULL, low, high, NULL, unit, help, 0 }
-#define REAL_OPTION(name, low, high, help) \
-    { name, 0, SOW_TYPE_REAL, NULL, low, high, NULL, NULL, help, 0 }
 #define PRUNE_OPTIONS                                                                           \
     SOW_OPTION_FLAG("global", "one threshold over all pruned tensors instead of one for each"), \
         SOW_OPTION_CHOICE("compat", "exact", "exact|google",                                    \
                           "exactly rate*n weights, or one more, as the authors' code cuts")
 
-/* Passed to the built-in trainer; what is left open comes from the preset. */
-#define TRAINING_OPTIONS                                                                                         \
-    PATH_OPTION("data", "fashion-mnist, mnist, synthetic:relmlp, or a folder or file of examples", 0),           \
-        INT_OPTION("val", 0, 1e12, "examples", "split off for validation"),                                      \
-        PATH_OPTION("test", "where test examples lie", 0),                                                       \
-        INT_OPTION("limit", 0, 1e12, "examples", "use this many training examples"),                             \
-        INT_OPTION("data-seed", 0, 9007199254740991.0, NULL, "keys subset and validation split; default 0"),     \
-        SOW_OPTION_TEXT("label", NULL, "label column of a CSV"), {"normalisation",                               \
-                                                                  0,                                             \
-                                                                  SOW_TYPE_CHOICE,                               \
-                                                                  NULL,                                          \
-                                                                  0,                                             \
-                                                                  0,                                             \
-                                                                  "unit|channel|row|none",                       \
-                                                                  NULL,                                          \
-                                                                  "how pixels become inputs",                    \
-                                                                  0},                                            \
-        SOW_OPTION_TEXT("input", NULL, "input size CxHxW where data do not say"),                                \
-        INT_OPTION("classes", 1, 1e6, NULL, "classes where data do not say"),                                    \
-        {"optimizer", 0, SOW_TYPE_CHOICE, NULL, 0, 0, "sgd|adam|adamw", NULL, "optimiser", 0},                   \
-        REAL_OPTION("lr", 0, 1e6, "learning rate"), REAL_OPTION("momentum", 0, 0.9999, "of sgd"),                \
-        SOW_OPTION_FLAG("nesterov", "Nesterov's momentum"), REAL_OPTION("weight-decay", 0, 1e3, "weight decay"), \
-        SOW_OPTION_TEXT("schedule", NULL, "constant, multistep:A,B[:0.1] or cosine[:min], after warmup:K+"),     \
-        INT_OPTION("steps", 1, 1e12, "steps", "of one training"),                                                \
-        INT_OPTION("batch", 1, 1 << 20, "examples", "of one step"),                                              \
-        INT_OPTION("evaluate-every", 0, 1e12, "steps", "between evaluations"),                                   \
-        SOW_OPTION_TEXT("augment", NULL, "flip, crop or flip,crop"),                                             \
-        REAL_OPTION("dropout", 0, 0.999, "share of hidden units dropped")
-
-/* The contract with a trainer of the user's own. */
-#define TRAINER_OPTIONS                                                                                             \
-    {"train",                                                                                                       \
-     0,                                                                                                             \
-     SOW_TYPE_TEXT,                                                                                                 \
-     NULL,                                                                                                          \
-     0,                                                                                                             \
-     0,                                                                                                             \
-     NULL,                                                                                                          \
-     NULL,                                                                                                          \
-     "command that trains instead, with {init} {mask} {out} {seed} {steps}",                                        \
-     SOW_OPTION_COMMAND},                                                                                           \
-        {"start-seconds",       0, SOW_TYPE_REAL, "600", 0.001, 1e9, NULL, "seconds", "to a trainer's first line",  \
-         SOW_OPTION_NO_PASSPORT},                                                                                   \
-        {"silent-seconds",      0, SOW_TYPE_REAL, "1800", 0.001, 1e9, NULL, "seconds", "between a trainer's lines", \
-         SOW_OPTION_NO_PASSPORT},                                                                                   \
-    {                                                                                                               \
-        "cell-seconds", 0, SOW_TYPE_REAL, "86400", 0.001, 1e9, NULL, "seconds", "of one training",                  \
-            SOW_OPTION_NO_PASSPORT                                                                                  \
-    }
-
-const char *const ticket_training_options[] = {"arch",      "data",  "val",           "test",           "limit",
-                                               "data-seed", "label", "normalisation", "input",          "classes",
-                                               "optimizer", "lr",    "momentum",      "nesterov",       "weight-decay",
-                                               "schedule",  "steps", "batch",         "evaluate-every", "augment",
-                                               "dropout",   NULL};
-
 /* ---- the tables ---- */
 
 static const sow_option find_options[] = {
     SOW_OPTION_TEXT("arch", NULL, "network: lenet300, conv2, conv4, conv6, resnet20, vgg19, mlp:784-300-100-10"),
-    TRAINING_OPTIONS,
-    {"rounds", 0, SOW_TYPE_INT, NULL, 1, TICKET_ROUNDS_MAX - 1, NULL, "prunings",
-     "how often to prune; default 13, or 1 with --target-density", 0},
+    SOW_TRAINER_OPTIONS,
+    SOW_OPTION_COUNT("rounds", NULL, 1, TICKET_ROUNDS_MAX - 1, "prunings",
+                     "how often to prune; default 13, or 1 with --target-density"),
     SOW_OPTION_TEXT(
         "rate", NULL,
         "fraction of the survivors a round removes: 0.2, fc=0.2,out=0.1 or REGEX=RATE; default the preset's, or 0.2"),
-    REAL_OPTION("target-density", 1e-9, 0.999999,
-                "fraction of weights to keep in the end, instead of --rate; one-shot unless --rounds is given"),
+    SOW_OPTION_REAL("target-density", NULL, 1e-9, 0.999999,
+                    "fraction of weights to keep in the end, instead of --rate; one-shot unless --rounds is given"),
     PRUNE_OPTIONS,
     SOW_OPTION_CHOICE("strategy", "reset", "reset|continued",
                       "every round from theta_0, or on from the pruned weights"),
-    {"rewind", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps",
-     "reset to the weights after this many steps; 0: to theta_0", 0},
+    SOW_OPTION_COUNT("rewind", "0", 0, 1e12, "steps", "reset to the weights after this many steps; 0: to theta_0"),
     SOW_OPTION_CHOICE("order-seed", "different", "same|different", "order of the data from round to round"),
     SOW_OPTION_CHOICE("preset", "frankle2019", "frankle2019|google",
                       "the paper's recipe, or that of the authors' code"),
     SOW_OPTION_FLAG("trunc", "draw theta_0 from truncated normals, as TensorFlow 1 did"),
     PATH_OPTION("start", "your own theta_0, a safetensors file", 0),
-    TRAINER_OPTIONS,
+    SOW_TRAINER_COMMAND_OPTIONS,
     SOW_OPTION_SEED,
     SOW_OPTION_FORCE,
     SOW_OPTION_RESUME,
@@ -105,17 +41,16 @@ static const sow_option find_options[] = {
 
 static const sow_option compare_options[] = {
     PATH_OPTION("ticket", "folder made by find", SOW_OPTION_REQUIRED),
-    {"round", 0, SOW_TYPE_INT, NULL, 0, TICKET_ROUNDS_MAX, NULL, NULL, "which round's ticket; default the last", 0},
+    SOW_OPTION_INT("round", NULL, 0, TICKET_ROUNDS_MAX, "which round's ticket; default the last"),
     {"seeds", 0, SOW_TYPE_SEEDS, "1:5", 0, 0, NULL, NULL, "data orders and draws of the controls", 0},
     SOW_OPTION_TEXT("arms", "dense,ticket,reinit,random-mask",
                     "what to train, in any order; resample, noise and prune-at-init too"),
     SOW_OPTION_TEXT("scheme", "xavier-normal", "distribution of fresh values"),
     {"c", 0, SOW_TYPE_REAL, "1", 0, 1000, NULL, "sd", "size of noise, in standard deviations of a layer", 0},
     PATH_OPTION("data", "where the examples are, if not where find had them", 0),
-    {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "of one training; default as in find", 0},
-    TRAINER_OPTIONS,
-    {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, NULL, "trainings side by side; 0: one a core",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_COUNT("steps", NULL, 1, 1e12, "steps", "of one training; default as in find"),
+    SOW_TRAINER_COMMAND_OPTIONS,
+    SOW_OPTION_SLOTS,
     SOW_OPTION_FORCE,
     SOW_OPTION_RESUME,
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder of the comparison; default TICKET/compare",
@@ -125,7 +60,7 @@ static const sow_option compare_options[] = {
 
 static const sow_option control_options[] = {
     PATH_OPTION("ticket", "folder made by find", SOW_OPTION_REQUIRED),
-    {"round", 0, SOW_TYPE_INT, NULL, 0, TICKET_ROUNDS_MAX, NULL, NULL, "which round's mask; default the last", 0},
+    SOW_OPTION_INT("round", NULL, 0, TICKET_ROUNDS_MAX, "which round's mask; default the last"),
     {"kind", 0, SOW_TYPE_CHOICE, NULL, 0, 0, "reinit|random-mask|resample|noise|prune-at-init", NULL, "which control",
      SOW_OPTION_REQUIRED},
     {"c", 0, SOW_TYPE_REAL, NULL, 0, 1000, NULL, "sd", "size of noise, in standard deviations of a layer; default 1",

@@ -8,10 +8,6 @@
 #include "sow/sow.h"
 #include "starts/sparsity/lottery_ticket/ticket.h"
 
-static sow_status no_memory(void) {
-    return sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8");
-}
-
 static double density(const ticket_report *r, int round) {
     return (double)sow_mask_kept(&r->ticket->masks[round], r->theta0) / (double)sow_state_weights(r->theta0);
 }
@@ -34,7 +30,7 @@ static sow_status write_csv(const ticket_report *r) {
     for (int64_t t = 0; t < first->tensors; t++) sow_writer_printf(w, ",%s", first->bits[t].name);
     for (int k = 0; k <= r->config->rounds; k++) {
         const sow_mask *mask = &r->ticket->masks[k];
-        const ticket_score *s = &r->scores[k];
+        const sow_trial_score *s = &r->scores[k];
         sow_writer_printf(w, "\n%d,%lld,%lld", k, (long long)sow_mask_kept(mask, r->theta0),
                           (long long)sow_state_weights(r->theta0));
         put_number(w, density(r, k));
@@ -63,15 +59,15 @@ static json_t *layers_of(const sow_mask *mask) {
 
 /* One round; with `layers` for the file, without for the screen. */
 static json_t *round_row(const ticket_report *r, int k, bool layers) {
-    const ticket_score *s = &r->scores[k];
+    const sow_trial_score *s = &r->scores[k];
     json_t *row = json_pack("{s:i, s:I, s:f, s:o, s:o, s:o, s:o}", "round", k, "kept",
                             (json_int_t)sow_mask_kept(&r->ticket->masks[k], r->theta0), "density", density(r, k),
                             "early_stop_step", s->stop < 0 ? json_null() : json_integer(s->stop),
-                            "accuracy_at_early_stop", ticket_number(s->at_stop), "final_accuracy",
-                            ticket_number(s->at_end), "train_accuracy", ticket_number(s->training_at_end));
+                            "accuracy_at_early_stop", sow_json_real(s->at_stop), "final_accuracy",
+                            sow_json_real(s->at_end), "train_accuracy", sow_json_real(s->training_at_end));
     if (!layers || !row) return row;
-    json_object_set_new(row, "validation_loss", ticket_number(s->least_loss));
-    json_object_set_new(row, "validation_accuracy", ticket_number(s->validation_at_stop));
+    json_object_set_new(row, "validation_loss", sow_json_real(s->least_loss));
+    json_object_set_new(row, "validation_accuracy", sow_json_real(s->validation_at_stop));
     json_object_set_new(row, "seed",
                         json_integer((json_int_t)sow_lottery_seed(r->config->seed, k, r->config->same_order)));
     json_object_set_new(row, "layers", layers_of(&r->ticket->masks[k]));
@@ -80,48 +76,36 @@ static json_t *round_row(const ticket_report *r, int k, bool layers) {
 
 static sow_status rounds_of(const ticket_report *r, bool layers, json_t **out) {
     *out = json_array();
-    for (int k = 0; k <= r->config->rounds; k++)
-        if (json_array_append_new(*out, round_row(r, k, layers))) {
-            json_decref(*out);
-            return no_memory();
-        }
-    return SOW_OK;
-}
-
-/* The training's options by name, so that a comparison can train in the same way. Never a command. */
-static sow_status training_of(const ticket_report *r, json_t **out) {
-    *out = json_object();
-    for (const char *const *name = ticket_training_options; *name; name++) {
-        const char *value = sow_text(r->call, *name);
-        if (value && strchr(value, '/')) value = sow_path_name(value);
-        if (value && json_object_set_new(*out, *name, json_string(value))) return no_memory();
-    }
-    return SOW_OK;
+    sow_status status = SOW_OK;
+    for (int k = 0; k <= r->config->rounds && status == SOW_OK; k++)
+        status = sow_append_json(*out, round_row(r, k, layers));
+    if (status != SOW_OK) json_decref(*out);
+    return status;
 }
 
 static sow_status fill_report(const ticket_report *r, json_t *report) {
     json_t *part;
-    SOW_TRY(ticket_set(report, "sow", json_string(SOW_VERSION)));
-    SOW_TRY(ticket_set(report, "method", json_string("lottery-ticket")));
-    SOW_TRY(ticket_set(report, "action", json_string("find")));
-    SOW_TRY(ticket_set(report, "trainer", json_string(r->external ? "external" : "built-in")));
-    SOW_TRY(ticket_set(report, "seed", json_integer((json_int_t)r->config->seed)));
-    SOW_TRY(ticket_set(report, "rewind", json_integer(r->config->rewind)));
-    SOW_TRY(training_of(r, &part));
-    SOW_TRY(ticket_set(report, "training", part));
-    SOW_TRY(ticket_set(report, "weights", json_integer(sow_state_weights(r->theta0))));
+    SOW_TRY(sow_put_text(report, "sow", SOW_VERSION));
+    SOW_TRY(sow_put_text(report, "method", "lottery-ticket"));
+    SOW_TRY(sow_put_text(report, "action", "find"));
+    SOW_TRY(sow_put_text(report, "trainer", r->recipe->command ? "external" : "built-in"));
+    SOW_TRY(sow_put_count(report, "seed", (int64_t)r->config->seed));
+    SOW_TRY(sow_put_count(report, "rewind", r->config->rewind));
+    SOW_TRY(sow_recipe_json(r->recipe, &part));
+    SOW_TRY(sow_put_json(report, "training", part));
+    SOW_TRY(sow_put_count(report, "weights", sow_state_weights(r->theta0)));
     SOW_TRY(rounds_of(r, true, &part));
-    SOW_TRY(ticket_set(report, "rounds", part));
+    SOW_TRY(sow_put_json(report, "rounds", part));
     SOW_TRY(sow_lottery_diagnostics(r->call->arena, r->ticket->start, r->ticket->dense,
                                     &r->ticket->masks[r->config->rounds], &part));
-    return ticket_set(report, "diagnostics", part);
+    return sow_put_json(report, "diagnostics", part);
 }
 
 static sow_status write_json(const ticket_report *r) {
     json_t *report = json_object();
     char *text;
     const char *path = sow_path_join(r->call->arena, r->folder, "report.json");
-    sow_status status = report && path ? fill_report(r, report) : no_memory();
+    sow_status status = report && path ? fill_report(r, report) : SOW_E_MEMORY;
     if (status == SOW_OK) status = sow_json_text(r->call->arena, report, SOW_JSON_PRETTY, &text);
     if (status == SOW_OK) status = sow_write_file(path, text, strlen(text));
     json_decref(report);
@@ -130,14 +114,27 @@ static sow_status write_json(const ticket_report *r) {
 
 /* ---- accuracy.svg, early_stop.svg ---- */
 
+sow_curves sow_lottery_curves(const char *title, const char *y, const sow_curve *curves, int count, double dense) {
+    return (sow_curves){.title = title,
+                        .x = {.label = "weights left [%]", .log = true},
+                        .y = {.label = y},
+                        .curves = curves,
+                        .count = count,
+                        .end = "Where fewest weights are left",
+                        .unit = "%",
+                        .reference = "dense",
+                        .reference_says = "the dense network",
+                        .reference_value = dense};
+}
+
 static sow_status plot(const ticket_report *r, const char *name, const char *title, const char *label,
                        const double *percent, const double *values) {
     const char *path = sow_path_join(r->call->arena, r->folder, name);
-    const ticket_curve curve = {.name = "ticket", .count = r->config->rounds + 1, .percent = percent, .value = values};
-    const ticket_plot p = {.title = title, .label = label, .curves = &curve, .count = 1, .dense = values[0]};
+    const sow_curve curve = {.name = "ticket", .count = r->config->rounds + 1, .x = percent, .y = values};
+    const sow_curves curves = sow_lottery_curves(title, label, &curve, 1, values[0]);
     bool written;
     if (!path) return SOW_E_MEMORY;
-    SOW_TRY(ticket_write_plot(r->call->arena, &p, path, &written));
+    SOW_TRY(sow_curves_write(r->call->arena, &curves, path, &written));
     return written ? sow_wrote(r->call, path) : SOW_OK;
 }
 
@@ -169,36 +166,30 @@ static int sparsest_winner(const ticket_report *r) {
     return winner;
 }
 
+static sow_status put_winner(const ticket_report *r) {
+    int winner = sparsest_winner(r);
+    if (!isfinite(r->scores[0].validation_at_stop)) return SOW_OK;
+    if (winner == 0)
+        return sow_put_text(r->call->result, "winner", "no ticket reaches the dense network's validation accuracy");
+    return sow_put_format(
+        r->call->result, "winner",
+        "round %d (%.1f%% of the weights) is the sparsest ticket with the dense network's validation accuracy", winner,
+        100 * density(r, winner));
+}
+
 sow_status ticket_write_report(const ticket_report *r) {
     static const char *const files[] = {"theta0.safetensors", "ticket.safetensors", "ticket.mask.safetensors",
                                         "rounds.csv", "report.json"};
     json_t *rows, *result = r->call->result;
-    sow_arena *arena = r->call->arena;
     SOW_TRY(write_csv(r));
     SOW_TRY(write_json(r));
     SOW_TRY(rounds_of(r, false, &rows));
-    SOW_TRY(ticket_set(result, "rounds", rows));
-    int winner = sparsest_winner(r);
-    if (isfinite(r->scores[0].validation_at_stop)) {
-        const char *says =
-            winner == 0
-                ? "no ticket reaches the dense network's validation accuracy"
-                : sow_arena_format(
-                      arena,
-                      "round %d (%.1f%% of the weights) is the sparsest ticket with the dense network's validation accuracy",
-                      winner, 100 * density(r, winner));
-        if (!says) return SOW_E_MEMORY;
-        SOW_TRY(ticket_set(result, "winner", json_string(says)));
-    }
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        const char *path = sow_path_join(arena, r->folder, files[i]);
-        if (!path) return SOW_E_MEMORY;
-        SOW_TRY(sow_wrote(r->call, path));
-    }
+    SOW_TRY(sow_put_json(result, "rounds", rows));
+    SOW_TRY(put_winner(r));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) SOW_TRY(sow_wrote_in(r->call, r->folder, files[i]));
     SOW_TRY(write_plots(r));
-    const char *next = sow_arena_format(arena, "sow lottery-ticket compare --ticket %s%s", r->folder,
-                                        r->external ? " --train 'COMMAND'" : "");
-    return next ? ticket_set(result, "next", json_string(next)) : SOW_E_MEMORY;
+    return sow_put_format(result, "next", "sow lottery-ticket compare --ticket %s%s", r->folder,
+                          r->recipe->command ? " --train 'COMMAND'" : "");
 }
 
 /* ---- starting over ---- */

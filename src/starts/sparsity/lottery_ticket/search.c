@@ -1,9 +1,6 @@
 /* `sow lottery-ticket find`: rounds as child processes, a store to resume from, a ticket's folder. */
-#include <limits.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "sow/file.h"
 #include "sow/json.h"
@@ -18,8 +15,7 @@ typedef struct search {
     sow_arena *arena;
     sow_lottery_config config;
     const char *folder, *absolute; /* as given, and for child processes that may change theirs */
-    const char *command;           /* with placeholders */
-    bool external;
+    sow_recipe recipe;
     int64_t steps;    /* of a round; 0: unknown */
     sow_data *data;   /* NULL: the trainer's own business */
     sow_model *model; /* NULL: theta_0 comes from a file alone */
@@ -27,7 +23,7 @@ typedef struct search {
     sow_input inputs[1];
     int input_count;
     sow_store *store;
-    ticket_score *scores;           /* by round */
+    sow_trial_score *scores;        /* by round */
     const sow_lottery_round *round; /* under way */
     sow_state *weights;
     int64_t shown; /* by the progress bar */
@@ -87,25 +83,21 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     const char *rewound = round_file(s, number, "rewind.safetensors"), *mask = mask_name(s, number),
                *start = round_file(s, number, "start.safetensors"), *final = round_file(s, number, "final.safetensors");
     if (!rewound || !mask || !start || !final) return SOW_E_MEMORY;
-    const sow_variable variables[] = {
-        {"init", in_folder(s, s->absolute, start)},
-        {"mask", in_folder(s, s->absolute, mask)},
-        {"out", in_folder(s, s->absolute, final)},
-        {"seed", sow_arena_format(arena, "%llu", (unsigned long long)s->round->seed)},
-        {"dir", in_folder(s, s->absolute, round_file(s, number, "."))},
-        {"arm", "ticket"},
-        {"round", sow_arena_format(arena, "%d", number)},
-        {"threads", sow_arena_format(arena, "%d", sow_threads())},
-        {"rewind", in_folder(s, s->absolute, rewound)},
-        {"rewind-step", sow_arena_format(arena, "%lld", (long long)s->config.rewind)},
-        {"steps", sow_arena_format(arena, "%lld", (long long)s->steps)}, /* last: not offered when unknown */
+    const sow_trial trial = {
+        .init = in_folder(s, s->absolute, start),
+        .mask = in_folder(s, s->absolute, mask),
+        .out = in_folder(s, s->absolute, final),
+        .folder = in_folder(s, s->absolute, round_file(s, number, ".")),
+        .arm = "ticket",
+        .round = number,
+        .seed = s->round->seed,
+        .threads = sow_threads(),
+        .rewind = in_folder(s, s->absolute, rewound),
+        .rewind_step = s->config.rewind,
+        .rewinds = s->round->rewind > 0,
     };
-    int count = (int)(sizeof variables / sizeof *variables) - (s->steps == 0);
-    for (int i = 0; i < count; i++)
-        if (!variables[i].value) return SOW_E_MEMORY;
-    const char *template = s->command;
-    if (s->round->rewind && !s->external) template = sow_arena_format(arena, "%s%s", template, TICKET_BUILTIN_REWIND);
-    return template ? sow_expand(arena, template, variables, count, command) : SOW_E_MEMORY;
+    if (!trial.init || !trial.mask || !trial.out || !trial.folder || !trial.rewind) return SOW_E_MEMORY;
+    return sow_recipe_command(arena, &s->recipe, &trial, command);
 }
 
 /* Takes what the trainer wrote: names, shapes, finite values, zeros where masked. */
@@ -127,8 +119,7 @@ static sow_status take_final(const search *s) {
 static sow_status finish(void *user, sow_cell *cell, const sow_record *records, int64_t count) {
     (void)cell;
     search *s = user;
-    ticket_score score = ticket_score_of(records, count);
-    if (s->external && isnan(score.at_end))
+    if (s->recipe.command && isnan(sow_score_trial(records, count).at_end))
         sow_warn("round %d: the trainer reported no test_accuracy, accuracy or metric", s->round->number);
     return take_final(s);
 }
@@ -166,29 +157,19 @@ static sow_status train(void *user, const sow_lottery_round *round, sow_state *w
                          .user = s,
                          .slots = 1,
                          .threads = sow_threads(),
-                         .limits = ticket_limits(s->call)};
-    sow_record *records;
-    int64_t count;
+                         .limits = sow_trainer_limits(s->call)};
     if (!cell.stage) return SOW_E_MEMORY;
     SOW_TRY(sow_run_cells(s->store, &runner, &cell, 1));
     SOW_TRY(take_final(s));
     if (round->rewound) SOW_TRY(save(s, rewound_name(s), round->rewound));
-    SOW_TRY(sow_store_curve(s->store, s->arena, &cell, &records, &count));
-    s->scores[round->number] = ticket_score_of(records, count);
-    return SOW_OK;
+    return sow_store_trial(s->store, s->arena, &cell, &s->scores[round->number]);
 }
 
 /* ---- what is searched ---- */
 
 static sow_status open_data(search *s) {
-    const char *name = sow_text(s->call, "data");
-    sow_data_options how;
-    sow_variable *options;
-    int count;
-    if (!name) return SOW_OK;
-    SOW_TRY(ticket_training_values(s->call, &options, &count));
-    ticket_data_options_of(options, count, &how);
-    SOW_TRY(sow_data_open(name, &how, &s->data));
+    if (!sow_text(s->call, "data")) return SOW_OK;
+    SOW_TRY(sow_recipe_data(&s->recipe, &s->data));
     s->inputs[0] = (sow_input){.option = "data", .name = s->data->name};
     memcpy(s->inputs[0].sha256, s->data->sha256, sizeof s->data->sha256);
     s->input_count = 1;
@@ -204,7 +185,8 @@ static sow_status open_start(search *s) {
         return sow_state_require_finite(s->theta0, start);
     }
     sow_geometry geometry;
-    SOW_TRY(ticket_geometry(s->call, s->data, &geometry));
+    if (s->data) geometry = s->data->geometry;
+    else SOW_TRY(sow_recipe_geometry(&s->recipe, &geometry));
     SOW_TRY(sow_model_new(arch, &geometry, &s->model));
     s->theta0 = s->model->state;
     if (!start) return sow_lottery_start(s->theta0, s->config.seed, sow_flag(s->call, "trunc"));
@@ -212,34 +194,16 @@ static sow_status open_start(search *s) {
     return sow_state_require_finite(s->theta0, start);
 }
 
-/* What trains: the user's command, or this program with the options given or of the recipe. */
+/* What trains: the user's command, or this program with the options given or of the preset. */
 static sow_status choose_trainer(search *s) {
-    sow_variable *options;
-    int count;
-    s->command = sow_text(s->call, "train");
-    s->external = s->command != NULL;
-    s->steps = sow_given(s->call, "steps") || sow_text(s->call, "steps") ? sow_int(s->call, "steps") : 0;
-    if (s->external) {
-        if (s->config.rewind > 0 && !strstr(s->command, "{rewind}"))
-            return sow_fail(
-                SOW_E_ARGUMENT,
-                "--rewind needs a trainer that writes its weights after {rewind-step} steps to {rewind}; --train has no {rewind}");
-        if (!strstr(s->command, "{init}") || !strstr(s->command, "{out}"))
-            return sow_fail(SOW_E_ARGUMENT,
-                            "--train: expected at least {init} and {out} in the command (and {mask}, {seed})");
-        return SOW_OK;
-    }
-    if (!sow_text(s->call, "arch"))
-        return sow_fail(SOW_E_ARGUMENT,
-                        "give --arch NAME for the built-in trainer, or --train COMMAND with --start FILE");
-    if (!sow_text(s->call, "data"))
-        return sow_fail(SOW_E_ARGUMENT, "give --data NAME, for example --data fashion-mnist");
-    if (!s->steps) return sow_fail(SOW_E_ARGUMENT, "give --steps N: no recipe knows %s", sow_text(s->call, "arch"));
-    SOW_TRY(ticket_training_values(s->call, &options, &count));
-    char *command;
-    SOW_TRY(ticket_builtin_command(s->arena, options, count, &command));
-    s->command = command;
-    return SOW_OK;
+    SOW_TRY(ticket_apply_preset(s->call));
+    sow_recipe_of_call(s->call, &s->recipe);
+    s->steps = sow_recipe_steps(&s->recipe);
+    if (s->recipe.command && s->config.rewind > 0 && !sow_uses(s->recipe.command, "rewind"))
+        return sow_fail(
+            SOW_E_ARGUMENT,
+            "--rewind needs a trainer that writes its weights after {rewind-step} steps to {rewind}; --train has no {rewind}");
+    return sow_recipe_check(&s->recipe);
 }
 
 /* --target-density P in n rounds: each keeps P^(1/n); the output layer is pruned at half the rate. */
@@ -270,7 +234,6 @@ static sow_status prepare(search *s) {
     s->config.rewind = sow_int(call, "rewind");
     s->config.seed = (uint64_t)sow_int(call, "seed");
     s->config.same_order = !strcmp(sow_text(call, "order-seed"), "same");
-    SOW_TRY(ticket_apply_recipe(call));
     SOW_TRY(choose_trainer(s));
     if (s->steps > 0 && s->config.rewind >= s->steps)
         return sow_fail(SOW_E_ARGUMENT, "--rewind %lld: expected fewer than the %lld steps of a round",
@@ -293,16 +256,13 @@ static sow_status prepare(search *s) {
 
 /* The plan: what the passport of the ticket says, which is all that determines the values. */
 static sow_status open_folder(search *s) {
-    char resolved[PATH_MAX];
     const char *plan;
     s->folder = sow_text(s->call, "out");
     SOW_TRY(sow_check_output(s->call, s->folder));
     SOW_TRY(passport(s, "ticket.safetensors", &plan));
     if (sow_flag(s->call, "force") && !sow_flag(s->call, "resume")) SOW_TRY(ticket_clear_folder(s->arena, s->folder));
     SOW_TRY(sow_make_folder(s->folder));
-    if (!realpath(s->folder, resolved)) return sow_fail(SOW_E_IO, "%s: cannot be resolved", s->folder);
-    s->absolute = sow_arena_copy(s->arena, resolved);
-    if (!s->absolute) return SOW_E_MEMORY;
+    SOW_TRY(sow_path_absolute(s->arena, s->folder, &s->absolute));
     SOW_TRY(sow_store_open(s->folder, plan, &s->store));
     return save(s, "theta0.safetensors", s->theta0);
 }
@@ -311,10 +271,10 @@ static sow_status write_ticket(search *s, const sow_ticket *ticket) {
     const sow_mask *mask = &ticket->masks[s->config.rounds];
     ticket_report report = {.call = s->call,
                             .config = &s->config,
+                            .recipe = &s->recipe,
                             .scores = s->scores,
                             .theta0 = s->theta0,
                             .ticket = ticket,
-                            .external = s->external,
                             .folder = s->folder};
     SOW_TRY(save_mask(s, "ticket.mask.safetensors", mask));
     SOW_TRY(save(s, "ticket.safetensors", ticket->ticket));
