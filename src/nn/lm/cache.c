@@ -97,7 +97,7 @@ static void append(const sow_lm_cache *c, lm_cached *l, sow_tensor rotary, const
 
 /* ---- attention: a cell is a head and a block of new rows ---- */
 
-enum { ROWS = 64, SMALL = 1 << 16 /* products below which threads do not pay */ };
+enum { ROWS = 64, SMALL = 1 << 14 /* products below which threads do not pay */ };
 
 typedef struct attend {
     sow_lm_cache *cache;
@@ -132,21 +132,30 @@ SOW_CLONES static void softmax(float *restrict s, int64_t n, int64_t low, int64_
 SOW_CLONES static void score(const float *restrict q, const float *restrict k, int64_t n, int64_t d,
                              float *restrict s) {
     for (int64_t j = 0; j < n; j++) {
-        float lane[16] = {0}, sum = 0;
+        float lane[16] = {0};
         int64_t whole = d / 16 * 16;
         for (int64_t i = 0; i < whole; i += 16)
             for (int u = 0; u < 16; u++) lane[u] += q[i + u] * k[j * d + i + u];
         for (int64_t i = whole; i < d; i++) lane[i - whole] += q[i] * k[j * d + i];
-        for (int u = 0; u < 16; u++) sum += lane[u];
-        s[j] = sum;
+        for (int u = 0; u < 8; u++) lane[u] += lane[u + 8];
+        for (int u = 0; u < 4; u++) lane[u] += lane[u + 4];
+        s[j] = (lane[0] + lane[1]) + (lane[2] + lane[3]);
     }
 }
 
-/* y = sum of p_j v_j */
+/* y = sum of p_j v_j, so many columns at a time as stay in registers */
 SOW_CLONES static void mix(const float *restrict p, const float *restrict v, int64_t n, int64_t d, float *restrict y) {
-    memset(y, 0, (size_t)d * sizeof *y);
+    enum { COLUMNS = 32 };
+    int64_t whole = d / COLUMNS * COLUMNS;
+    for (int64_t at = 0; at < whole; at += COLUMNS) {
+        float lane[COLUMNS] = {0};
+        for (int64_t j = 0; j < n; j++)
+            for (int u = 0; u < COLUMNS; u++) lane[u] += p[j] * v[j * d + at + u];
+        for (int u = 0; u < COLUMNS; u++) y[at + u] = lane[u];
+    }
+    for (int64_t i = whole; i < d; i++) y[i] = 0;
     for (int64_t j = 0; j < n; j++)
-        for (int64_t i = 0; i < d; i++) y[i] += p[j] * v[j * d + i];
+        for (int64_t i = whole; i < d; i++) y[i] += p[j] * v[j * d + i];
 }
 
 /* Rows [row, row + rows) of one query head. Key j stands at position first + j. */

@@ -46,6 +46,9 @@ void lm_frozen_pass(const struct lm_frozen *f, int64_t layer);
 /* y = x W^T + b; x: [n, width], b: [rows] or NULL. Gradients flow to x and b. One row of x reads the quantised rows, many
  * are multiplied with panels of floats. */
 sow_var lm_product(sow_tape *t, const lm_matrix *w, sow_var x, sow_var b);
+/* Products of one x with several matrices of its width, y[i] of w[i] and b[i]; where x has few rows they are computed at once. */
+enum { LM_TOGETHER = 4 };
+void lm_products(sow_tape *t, const lm_matrix *const *w, int count, sow_var x, const sow_var *b, sow_var *y);
 /* Rows by number, [count, width]; SOW_E_RANGE: an id outside. */
 sow_var lm_matrix_rows(sow_tape *t, const lm_matrix *m, const int32_t *ids, int64_t count);
 

@@ -15,13 +15,15 @@ static sow_var head_norm(sow_tape *t, sow_lm *lm, const char *name, sow_var x) {
 static sow_var attention(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *tokens, bool sliding) {
     const sow_lm_config *c = &lm->config;
     sow_var n = lm_rms_norm(t, lm, "input_layernorm", x, true);
-    sow_var q = head_norm(t, lm, "self_attn.q_norm",
-                          lm_linear(t, lm, "self_attn.q_proj", n, c->heads * c->head_size, c->bias));
-    sow_var k = head_norm(t, lm, "self_attn.k_norm",
-                          lm_linear(t, lm, "self_attn.k_proj", n, c->kv_heads * c->head_size, c->bias));
-    sow_var v = lm_linear(t, lm, "self_attn.v_proj", n, c->kv_heads * c->head_size, c->bias);
+    sow_var qkv[3];
+    lm_linears(t, lm,
+               (lm_site[]){{"self_attn.q_proj", c->heads * c->head_size, c->bias},
+                           {"self_attn.k_proj", c->kv_heads * c->head_size, c->bias},
+                           {"self_attn.v_proj", c->kv_heads * c->head_size, c->bias}},
+               3, n, qkv);
+    sow_var q = head_norm(t, lm, "self_attn.q_norm", qkv[0]), k = head_norm(t, lm, "self_attn.k_norm", qkv[1]);
     sow_done(t, n);
-    sow_var a = lm_attend(t, lm, tokens, q, k, v, sliding ? &lm->local_rotary : &lm->rotary, true,
+    sow_var a = lm_attend(t, lm, tokens, q, k, qkv[2], sliding ? &lm->local_rotary : &lm->rotary, true,
                           sliding ? c->window : 0);
     sow_var o = lm_linear(t, lm, "self_attn.o_proj", a, c->hidden, c->bias);
     sow_done(t, a);
@@ -31,11 +33,11 @@ static sow_var attention(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *t
 static sow_var feed_forward(sow_tape *t, sow_lm *lm, sow_var x) {
     const sow_lm_config *c = &lm->config;
     sow_var n = lm_rms_norm(t, lm, "pre_feedforward_layernorm", x, true);
-    sow_var gate = lm_linear(t, lm, "mlp.gate_proj", n, c->inner, false),
-            up = lm_linear(t, lm, "mlp.up_proj", n, c->inner, false);
+    sow_var h[2];
+    lm_linears(t, lm, (lm_site[]){{"mlp.gate_proj", c->inner, false}, {"mlp.up_proj", c->inner, false}}, 2, n, h);
     sow_done(t, n);
-    sow_var g = sow_gated(t, gate, up, c->activation);
-    sow_done(t, gate), sow_done(t, up);
+    sow_var g = sow_gated(t, h[0], h[1], c->activation);
+    sow_done(t, h[0]), sow_done(t, h[1]);
     sow_var down = lm_linear(t, lm, "mlp.down_proj", g, c->hidden, false);
     sow_done(t, g);
     return lm_residual(t, x, lm_rms_norm(t, lm, "post_feedforward_layernorm", down, true));

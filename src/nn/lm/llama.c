@@ -5,12 +5,15 @@ static sow_var attention(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *t
     const sow_lm_config *c = &lm->config;
     bool bias = c->qkv_bias || c->bias;
     sow_var n = lm_rms_norm(t, lm, "input_layernorm", x, false);
-    sow_var q = lm_linear(t, lm, "self_attn.q_proj", n, c->heads * c->head_size, bias);
-    sow_var k = lm_linear(t, lm, "self_attn.k_proj", n, c->kv_heads * c->head_size, bias);
-    sow_var v = lm_linear(t, lm, "self_attn.v_proj", n, c->kv_heads * c->head_size, bias);
+    sow_var qkv[3];
+    lm_linears(t, lm,
+               (lm_site[]){{"self_attn.q_proj", c->heads * c->head_size, bias},
+                           {"self_attn.k_proj", c->kv_heads * c->head_size, bias},
+                           {"self_attn.v_proj", c->kv_heads * c->head_size, bias}},
+               3, n, qkv);
     sow_done(t, n);
-    sow_var a = lm_attend(t, lm, tokens, q, k, v, &lm->rotary, true, 0);
-    sow_done(t, q), sow_done(t, k), sow_done(t, v);
+    sow_var a = lm_attend(t, lm, tokens, qkv[0], qkv[1], qkv[2], &lm->rotary, true, 0);
+    for (int i = 0; i < 3; i++) sow_done(t, qkv[i]);
     sow_var o = lm_linear(t, lm, "self_attn.o_proj", a, c->hidden, c->bias);
     sow_done(t, a);
     return lm_residual(t, x, o);
@@ -19,11 +22,11 @@ static sow_var attention(sow_tape *t, sow_lm *lm, sow_var x, const sow_tokens *t
 static sow_var feed_forward(sow_tape *t, sow_lm *lm, sow_var x) {
     const sow_lm_config *c = &lm->config;
     sow_var n = lm_rms_norm(t, lm, "post_attention_layernorm", x, false);
-    sow_var gate = lm_linear(t, lm, "mlp.gate_proj", n, c->inner, c->bias),
-            up = lm_linear(t, lm, "mlp.up_proj", n, c->inner, c->bias);
+    sow_var h[2];
+    lm_linears(t, lm, (lm_site[]){{"mlp.gate_proj", c->inner, c->bias}, {"mlp.up_proj", c->inner, c->bias}}, 2, n, h);
     sow_done(t, n);
-    sow_var g = sow_gated(t, gate, up, c->activation);
-    sow_done(t, gate), sow_done(t, up);
+    sow_var g = sow_gated(t, h[0], h[1], c->activation);
+    sow_done(t, h[0]), sow_done(t, h[1]);
     sow_var down = lm_linear(t, lm, "mlp.down_proj", g, c->hidden, c->bias);
     sow_done(t, g);
     return lm_residual(t, x, down);

@@ -28,22 +28,40 @@ static const lm_matrix *frozen_at(sow_tape *t, const sow_lm *lm, const char *nam
     return lm->frozen ? lm_frozen_find(lm->frozen, sow_path_of(t, name, "weight")) : NULL;
 }
 
+static sow_var bias_at(sow_tape *t, sow_lm *lm, const char *name, int64_t out) {
+    sow_entry *b = sow_declared(t, lm->state, name, "bias",
+                                (sow_declaration){.dtype = SOW_F32, .rank = 1, .shape = {out}, .role = SOW_ROLE_BIAS});
+    return b ? sow_parameter(t, b) : NULL;
+}
+
 /* The linear site of a matrix that stays in its file. */
 static sow_var frozen_linear(sow_tape *t, sow_lm *lm, const char *name, const lm_matrix *m, sow_var x, int64_t out,
                              bool bias) {
     if (!x || !checked(t, m, out, sow_value(x).shape[1])) return NULL;
-    sow_entry *b = bias ? sow_declared(
-                              t, lm->state, name, "bias",
-                              (sow_declaration){.dtype = SOW_F32, .rank = 1, .shape = {out}, .role = SOW_ROLE_BIAS})
-                        : NULL;
-    if (bias && !b) return NULL;
-    return sow_tap(t, name, x, lm_product(t, m, x, b ? sow_parameter(t, b) : NULL));
+    sow_var b = bias ? bias_at(t, lm, name, out) : NULL;
+    return bias && !b ? NULL : sow_tap(t, name, x, lm_product(t, m, x, b));
 }
 
 sow_var lm_linear(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out, bool bias) {
     const lm_matrix *m = frozen_at(t, lm, name);
     if (m) return frozen_linear(t, lm, name, m, x, out, bias);
     return sow_linear_at(t, lm->state, name, x, (sow_dense){.out = out, .no_bias = !bias, .by_rows = true});
+}
+
+void lm_linears(sow_tape *t, sow_lm *lm, const lm_site *sites, int count, sow_var x, sow_var *y) {
+    const lm_matrix *m[LM_TOGETHER];
+    sow_var b[LM_TOGETHER] = {NULL};
+    bool frozen = x && count <= LM_TOGETHER;
+    for (int i = 0; i < count && frozen; i++) frozen = (m[i] = frozen_at(t, lm, sites[i].name)) != NULL;
+    for (int i = 0; i < count && !frozen; i++) y[i] = lm_linear(t, lm, sites[i].name, x, sites[i].out, sites[i].bias);
+    if (!frozen) return;
+    for (int i = 0; i < count; i++) {
+        y[i] = NULL;
+        if (!checked(t, m[i], sites[i].out, sow_value(x).shape[1])) return;
+        if (sites[i].bias && !(b[i] = bias_at(t, lm, sites[i].name, sites[i].out))) return;
+    }
+    lm_products(t, m, count, x, b, y);
+    for (int i = 0; i < count; i++) y[i] = sow_tap(t, sites[i].name, x, y[i]);
 }
 
 sow_var lm_linear_by_inputs(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out) {

@@ -13,6 +13,14 @@ sow_status lm_new(const sow_lm_config *config, sow_state *state, struct lm_froze
 /* The linear site `name` with `out` outputs; and with weights stored as GPT-2's Conv1D, [in, out]. */
 sow_var lm_linear(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out, bool bias);
 sow_var lm_linear_by_inputs(sow_tape *t, sow_lm *lm, const char *name, sow_var x, int64_t out);
+/* Linear sites that read the same x, y[i] of sites[i]: lm_linear for each, but one pass where x is a token and the matrices stay
+ * in their file. */
+typedef struct lm_site {
+    const char *name;
+    int64_t out;
+    bool bias;
+} lm_site;
+void lm_linears(sow_tape *t, sow_lm *lm, const lm_site *sites, int count, sow_var x, sow_var *y);
 sow_var lm_rms_norm(sow_tape *t, sow_lm *lm, const char *name, sow_var x, bool plus_one);
 sow_var lm_layer_norm(sow_tape *t, sow_lm *lm, const char *name, sow_var x);
 /* The table `name` [rows, hidden] and its rows by id. */
