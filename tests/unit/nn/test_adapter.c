@@ -1,5 +1,5 @@
 /* Adapters: sites, starts, in the forward pass and merged, PEFT folders there and back, folders that are refused. */
-#include "check.h"
+#include "tiny_lm.h"
 
 #include <math.h>
 
@@ -77,21 +77,7 @@ static void sites_are_the_linear_layers(void **state) {
 
 /* Language models: q, k and v share an input, gate and up another. */
 static void sites_that_share_an_input_say_so(void **state) {
-    sow_lm_config c = {.family = SOW_LM_LLAMA,
-                       .vocabulary = 11,
-                       .hidden = 8,
-                       .inner = 12,
-                       .layers = 2,
-                       .heads = 2,
-                       .kv_heads = 1,
-                       .head_size = 4,
-                       .positions = 16,
-                       .epsilon = 1e-5,
-                       .activation = SOW_SILU,
-                       .tied = true,
-                       .rope = {.theta = 1e4, .factor = 1},
-                       .begin = -1,
-                       .pad = -1};
+    const sow_lm_config c = tiny_lm_config(11, 8);
     sow_arena *arena;
     sow_lm *lm;
     sow_sites sites, some;

@@ -1,5 +1,6 @@
 /* Tuning a language model on texts: means over a step's tokens, adapters on a frozen base, resume, texts that do not fit. */
 #include "byte_tokenizer.h"
+#include "tiny_lm.h"
 
 #include <math.h>
 
@@ -9,29 +10,8 @@ static sow_tokenizer *tokenizer;
 enum { VOCABULARY = FIRST_SPECIAL + SPECIALS };
 
 static sow_lm *tiny_model(uint64_t seed) {
-    sow_lm_config c = {.family = SOW_LM_LLAMA,
-                       .vocabulary = VOCABULARY,
-                       .hidden = 16,
-                       .inner = 24,
-                       .layers = 2,
-                       .heads = 2,
-                       .kv_heads = 1,
-                       .head_size = 8,
-                       .positions = 32,
-                       .epsilon = 1e-5,
-                       .activation = SOW_SILU,
-                       .tied = true,
-                       .rope = {.theta = 1e4, .factor = 1},
-                       .begin = -1,
-                       .pad = -1};
-    sow_lm *lm;
-    sow_rng rng;
-    sow_init init;
-    OK(sow_lm_declare(&c, SOW_F32, &lm));
-    OK(sow_init_parse("normal:sd=0.3", &init));
-    OK(sow_rng_seed(&rng, SOW_RNG_SOW, seed));
-    if (seed > 0) OK(sow_init_state(&rng, lm->state, &init, NULL, 0));
-    return lm;
+    const sow_lm_config c = tiny_lm_config(VOCABULARY, 16);
+    return tiny_lm(&c, seed);
 }
 
 /* Completions of unequal length, so that a mean of means is another number. */

@@ -1,5 +1,5 @@
 /* EVA: ranks that are shared out, components of what enters layers, the adapter that begins there, its folder. */
-#include "check.h"
+#include "tiny_lm.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -375,22 +375,6 @@ static void whitened_rows_are_divided_by_the_root(void **state) {
 
 /* ---- language models ---- */
 
-static const sow_lm_config tiny = {.family = SOW_LM_LLAMA,
-                                   .vocabulary = 40,
-                                   .hidden = 16,
-                                   .inner = 24,
-                                   .layers = 3,
-                                   .heads = 2,
-                                   .kv_heads = 1,
-                                   .head_size = 8,
-                                   .positions = 64,
-                                   .epsilon = 1e-5,
-                                   .activation = SOW_SILU,
-                                   .tied = true,
-                                   .rope = {.theta = 1e4, .factor = 1},
-                                   .begin = -1,
-                                   .pad = -1};
-
 enum { SEQUENCES = 20, LENGTH = 12, PROMPT = 4 };
 
 /* Sequences of 12 tokens, of which the first four are a prompt: labels from the fourth row on. */
@@ -466,13 +450,12 @@ static void language_models_count_answers_and_share_inputs(void **state) {
     sow_adapter *a;
     sow_eva_report r;
     sow_eva_config c = sow_eva_defaults();
-    sow_init init = sow_init_defaults(SOW_INIT_NORMAL);
+    sow_lm_config tiny = tiny_lm_config(40, 16);
     counting from;
+    tiny.layers = 3;
     OK(sow_arena_new(&arena));
     OK(sow_rng_seed(&rng, SOW_RNG_SOW, 1));
-    OK(sow_lm_declare(&tiny, SOW_F32, &lm));
-    init.sd = .3;
-    OK(sow_init_state(&rng, lm->state, &init, NULL, 0));
+    lm = tiny_lm(&tiny, 1);
     OK(sow_lm_sites(arena, lm, &all));
     sow_texts *texts = texts_of(arena, &rng);
     count(&from, lm, texts, true);

@@ -1,5 +1,5 @@
 /* LoRA-SB: worked numbers of the first step, gradients of the core, invariances, the exported adapter, what is refused. */
-#include "check.h"
+#include "tiny_lm.h"
 
 #include <math.h>
 
@@ -458,34 +458,11 @@ static void official_folders_are_read(void **state) {
 /* ---- language models ---- */
 
 static sow_lm *tiny(sow_lm_family family) {
-    sow_lm_config c = {.family = family,
-                       .vocabulary = 11,
-                       .hidden = 8,
-                       .inner = 12,
-                       .layers = 2,
-                       .heads = 2,
-                       .kv_heads = 2,
-                       .head_size = 4,
-                       .positions = 16,
-                       .epsilon = 1e-5,
-                       .bias = family == SOW_LM_GPT2,
-                       .activation = family == SOW_LM_GPT2 ? SOW_GELU_TANH : SOW_SILU,
-                       .tied = true,
-                       .qkv_bias = family == SOW_LM_GPT2,
-                       .rope = {.theta = 1e4, .factor = 1},
-                       .begin = -1,
-                       .pad = -1};
-    sow_lm *lm;
-    sow_rng rng;
-    sow_init init = sow_init_defaults(SOW_INIT_NORMAL);
-    init.sd = 0.3;
-    OK(sow_lm_declare(&c, SOW_F32, &lm));
-    OK(sow_rng_seed(&rng, SOW_RNG_SOW, 5));
-    for (int64_t i = 0; i < sow_state_count(lm->state); i++) {
-        sow_entry *e = sow_state_entry(lm->state, i);
-        if (e->value.rank == 2) OK(sow_init_tensor(&rng, e->name, SOW_ROLE_WEIGHT, &init, 0, e->value));
-    }
-    return lm;
+    sow_lm_config c = tiny_lm_config(11, 8);
+    c.family = family;
+    c.kv_heads = 2;
+    if (family == SOW_LM_GPT2) c.bias = c.qkv_bias = true, c.activation = SOW_GELU_TANH;
+    return tiny_lm(&c, 5);
 }
 
 /* Three sequences of five ids; the last id of each is only a label. */
