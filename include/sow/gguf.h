@@ -39,8 +39,8 @@ typedef struct sow_gguf_vector {
 /* room: [width + width / 16], in which `out` lies beside x; both outlive it. Cost: one pass. */
 void sow_gguf_prepare(const float *x, int64_t width, float *room, sow_gguf_vector *out);
 /* y[r] = the sum over i of row r's value i times x[i], for `count` rows of `width` values (whole blocks) that begin `stride`
- * bytes apart. Rows stay as they are: speed is that of reading them. f32 sums, in an order that depends on the width only
- * (and on whether the processor has AVX2). */
+ * bytes apart. Rows stay as they are. As exact as sums in f32; the bits depend on the width only (and on whether the processor
+ * has AVX2). A number in x that is not finite makes no sum finite. */
 void sow_gguf_products(sow_gguf_type type, const void *rows, int64_t stride, int64_t count, int64_t width,
                        const sow_gguf_vector *x, float *y);
 

@@ -166,13 +166,16 @@ AVX2_INLINE float row_q5(const uint8_t *b, int64_t width, const sow_gguf_vector 
     return finish(&s, least ? 1 : -16);
 }
 
+AVX2_INLINE __m256i signed_words_of(const void *p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(p));
+}
+
 AVX2 static float row_q8_0(const uint8_t *b, int64_t width, const sow_gguf_vector *x) {
     row_sum s = {0};
     for (int64_t k = 0; k < width / PART; k++, b += 34) {
-        __m256i q = load(b + 2);
-        add_part(&s, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)),
-                 _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1)),
-                 _mm256_broadcastss_ps(scaled(one_half(b), x->scales + 2 * k)), x->words + 2 * PART * k);
+        __m128 d = _mm_mul_ss(one_half(b), _mm_load_ss(x->scales + 2 * k));
+        add_part(&s, signed_words_of(b + 2), signed_words_of(b + 18), _mm256_broadcastss_ps(d),
+                 x->words + 2 * PART * k);
     }
     return finish(&s, 0);
 }
