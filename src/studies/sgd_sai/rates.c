@@ -51,7 +51,7 @@ static sow_status choose_rate(const sow_study_call *found, sai_search *s, int r)
     for (int i = 0; rule->rates[i]; i++) {
         const char *name = trial_name(found->arena, rule, i);
         if (!name) return SOW_E_MEMORY;
-        double loss = study_scored(found, name, "val loss", search_seed);
+        double loss = sow_study_scored(found, name, "val loss", search_seed);
         s->loss[r][i] = isfinite(loss) ? loss : INFINITY;
         if (s->loss[r][i] < s->loss[r][s->best[r]]) s->best[r] = i;
     }

@@ -23,14 +23,14 @@ static const grid grids[] = {
 enum { RULES = sizeof grids / sizeof *grids };
 static const double rates[RATES] = {1e-4, 1e-3, 1e-2, 1e-1}, decays[DECAYS] = {5e-5, 5e-3, 5e-1};
 
-/* Frozen before any run; 0.05 is what an accuracy of these few steps varies by over seeds, and more. */
+/* 200 steps of 128 images: 0.15 s of one core each, with reading the images 40 s a training, 35 minutes for all 108 on two cores.
+ * Margins were set before any run, not calibrated: five points of accuracy. */
 static const sow_clause clauses[] = {
-    {"a share of SaI's grid at least as large as of SGDM's comes within 5 points of its best accuracy", "SaI", "SGDM",
-     "share of the grid", SOW_MEAN_DIFFERENCE, true, 0, false, 0},
-    {"and at least as large as of AdamW's", "SaI", "AdamW", "share of the grid", SOW_MEAN_DIFFERENCE, true, 0, false,
-     0},
-    {"SaI's best accuracy is at most 5 points below SGDM's", "SaI", "SGDM", "best accuracy", SOW_MEAN_DIFFERENCE, true,
-     -0.05, false, 0},
+    SOW_AT_LEAST("a share of SaI's grid at least as large as of SGDM's comes within 5 points of its best accuracy",
+                 "SaI", "SGDM", "share of the grid", SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("and at least as large as of AdamW's", "SaI", "AdamW", "share of the grid", SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("SaI's best accuracy is at most 5 points below SGDM's", "SaI", "SGDM", "best accuracy",
+                 SOW_MEAN_DIFFERENCE, -0.05),
 };
 
 /* ---- the grid ---- */
@@ -50,7 +50,7 @@ static sow_status list_arms(sow_arena *arena, study_arm *arms) {
 static double fall_short(const sow_study_call *call, const study_arm *arms, uint64_t seed, double *missing) {
     double best = 0;
     for (int i = 0; i < GRID; i++) {
-        double accuracy = study_scored(call, arms[i].name, "val accuracy", seed);
+        double accuracy = sow_study_scored(call, arms[i].name, "val accuracy", seed);
         missing[i] = isfinite(accuracy) ? accuracy : -1;
         best = fmax(best, missing[i]);
     }
@@ -113,14 +113,14 @@ sow_status sai_run_robustness(sow_study_call *call) {
     study_arm *arms;
     study_plan plan = {.study = "sgd-sai",
                        .method = "sgd-sai",
-                       .common = "--arch=resnet8 --scheme=kaiming-normal --batch=128 --steps=350 --schedule=cosine "
+                       .common = "--arch=resnet8 --scheme=kaiming-normal --batch=128 --steps=200 --schedule=cosine "
                                  "--data={data}",
                        .metrics = sai_metrics,
                        .part = "grid"};
     call->claim =
         "Scales of the first gradient make momentum SGD robust: more learning rates and weight decays come close "
         "to the best.";
-    call->clauses = clauses, call->clause_count = sizeof clauses / sizeof *clauses;
+    SOW_DECIDES(call, clauses);
     SOW_TRY(SOW_NEW(call->arena, arms, RULES * GRID));
     SOW_TRY(list_arms(call->arena, arms));
     plan.arms = arms, plan.arm_count = RULES * GRID;
