@@ -45,8 +45,10 @@ typedef struct sow_option {
 #define SOW_OPTION_TEXT(name, initial, help) {name, 0, SOW_TYPE_TEXT, initial, 0, 0, NULL, NULL, help, 0}
 #define SOW_OPTION_CHOICE(name, initial, choices, help) {name, 0, SOW_TYPE_CHOICE, initial, 0, 0, choices, NULL, help, 0}
 #define SOW_OPTION_PATH(name, initial, help) {name, 0, SOW_TYPE_PATH, initial, 0, 0, NULL, NULL, help, 0}
+#define SOW_OPTION_FILE(name, help) {name, 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, help, SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED}
 #define SOW_OPTION_LIST(name, help) {name, 0, SOW_TYPE_LIST, NULL, 0, 0, NULL, NULL, help, 0}
 #define SOW_OPTION_OUTPUT(help) {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, help, SOW_OPTION_REQUIRED | SOW_OPTION_NO_PASSPORT}
+#define SOW_OPTION_OUTPUT_OR(help) {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, help, SOW_OPTION_NO_PASSPORT} /* none: what `help` says */
 #define SOW_OPTION_SEED {"seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "random seed", 0}
 #define SOW_OPTION_FORCE {"force", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "overwrite an existing output", SOW_OPTION_NO_PASSPORT}
 #define SOW_OPTION_RESUME {"resume", 0, SOW_TYPE_FLAG, NULL, 0, 0, NULL, NULL, "go on where an interrupted run stopped", SOW_OPTION_NO_PASSPORT}

@@ -6,10 +6,7 @@
 #include "sow/adapter.h"
 #include "sow/file.h"
 #include "sow/gguf.h"
-
-static sow_status add(json_t *object, const char *key, json_t *value) {
-    return json_object_set_new(object, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
+#include "sow/json.h"
 
 /* An adapter, and the model it is for where --model says so. */
 typedef struct opened {
@@ -70,19 +67,18 @@ static sow_status describe(sow_call *call, const sow_adapter *a) {
         int64_t r = a->layers[i].rank;
         least = r < least ? r : least, most = r > most ? r : most, sum += r;
     }
-    SOW_TRY(add(call->result, "kind", json_string(kind_of(a))));
-    SOW_TRY(add(call->result, "base", json_string(a->base ? a->base : "not named")));
-    SOW_TRY(add(call->result, "layers", json_integer(a->count)));
+    SOW_TRY(sow_put_text(call->result, "kind", kind_of(a)));
+    SOW_TRY(sow_put_text(call->result, "base", a->base ? a->base : "not named"));
+    SOW_TRY(sow_put_count(call->result, "layers", a->count));
     if (a->count > 0) {
-        SOW_TRY(add(call->result, "least rank", json_integer(least)));
-        SOW_TRY(add(call->result, "largest rank", json_integer(most)));
-        SOW_TRY(add(call->result, "sum of ranks", json_integer(sum)));
+        SOW_TRY(sow_put_count(call->result, "least rank", least));
+        SOW_TRY(sow_put_count(call->result, "largest rank", most));
+        SOW_TRY(sow_put_count(call->result, "sum of ranks", sum));
     }
-    if (a->whole_count > 0) SOW_TRY(add(call->result, "whole modules", json_integer(a->whole_count)));
-    SOW_TRY(add(call->result, "trained numbers", json_integer(sow_adapter_trained(a))));
-    SOW_TRY(add(call->result, "modules", rows));
-    for (int64_t i = 0; i < a->count; i++)
-        if (json_array_append_new(rows, describe_layer(&a->layers[i]))) return sow_fail(SOW_E_MEMORY, "out of memory");
+    if (a->whole_count > 0) SOW_TRY(sow_put_count(call->result, "whole modules", a->whole_count));
+    SOW_TRY(sow_put_count(call->result, "trained numbers", sow_adapter_trained(a)));
+    SOW_TRY(sow_put_json(call->result, "modules", rows));
+    for (int64_t i = 0; i < a->count; i++) SOW_TRY(sow_append_json(rows, describe_layer(&a->layers[i])));
     return SOW_OK;
 }
 
@@ -159,10 +155,10 @@ static sow_status convert(sow_call *call, opened *o) {
                                 sow_text(call, "alpha") ? sow_real(call, "alpha") : NAN, &made, &lost));
     sow_adapter_free(o->adapter);
     o->adapter = made;
-    SOW_TRY(add(call->result, "layers", json_integer(made->count)));
-    SOW_TRY(add(call->result, "rank", json_integer(made->rank)));
-    SOW_TRY(add(call->result, "alpha", json_real(made->alpha)));
-    SOW_TRY(add(call->result, "share of |update|^2 lost", json_real(lost)));
+    SOW_TRY(sow_put_count(call->result, "layers", made->count));
+    SOW_TRY(sow_put_count(call->result, "rank", made->rank));
+    SOW_TRY(sow_put_real(call->result, "alpha", made->alpha));
+    SOW_TRY(sow_put_real(call->result, "share of |update|^2 lost", lost));
     return gguf ? write_gguf(call, o, out) : write_folder(call, made, out, lost);
 }
 
@@ -191,11 +187,7 @@ static sow_status run_fuse(sow_call *call) {
 
 /* ---- tables ---- */
 
-#define ADAPTER                                                               \
-    {                                                                         \
-        "adapter", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "a PEFT folder", \
-            SOW_OPTION_REQUIRED | SOW_OPTION_POSITIONAL                       \
-    }
+#define ADAPTER SOW_OPTION_FILE("adapter", "a PEFT folder")
 #define MODEL(help) SOW_OPTION_TEXT("model", NULL, help)
 #define AS_LORA SOW_OPTION_FLAG("as-lora", "read the folded LoRA, not the core beside it (lora_sb.safetensors)")
 

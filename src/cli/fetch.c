@@ -2,6 +2,7 @@
 #include "sow/fetch.h"
 
 #include "cli/cli.h"
+#include "sow/json.h"
 
 static const char *client_name(sow_package_client client) {
     static const char *const names[] = {"apt", "npm", "pip"};
@@ -10,11 +11,11 @@ static const char *client_name(sow_package_client client) {
 
 static sow_status list_carriers(sow_call *call) {
     json_t *rows = json_array();
-    if (json_object_set_new(call->result, "carriers", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(call->result, "carriers", rows));
     for (const sow_carrier *c = sow_carriers(); c->name; c++) {
         json_t *row = json_pack("{s:s,s:s,s:s,s:s}", "name", c->name, "client", client_name(c->client), "package",
                                 c->package, "what", c->what);
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }

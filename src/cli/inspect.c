@@ -11,6 +11,7 @@
 #include "sow/data.h"
 #include "sow/file.h"
 #include "sow/image.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/mask.h"
 #include "sow/npy.h"
@@ -19,12 +20,6 @@
 #include "sow/text.h"
 
 enum { JSON_BYTES_MAX = 64 << 20, ROWS_MAX = 100000, NAMES_MAX = 1000000 };
-
-sow_status inspect_put(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value)
-               ? sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8")
-               : SOW_OK;
-}
 
 /* ---- safetensors ---- */
 
@@ -60,7 +55,7 @@ static sow_status put_density(const sow_safetensors *masks, const char *name, so
 static sow_status put_tensors(sow_call *call, const sow_safetensors *file, const sow_safetensors *masks) {
     json_t *rows = json_array(), *row;
     int64_t n = sow_safetensors_count(file), elements = 0, bytes = 0, nonfinite = 0, kept = 0, masked = 0, outside = 0;
-    SOW_TRY(inspect_put(call, "tensors", rows));
+    SOW_TRY(sow_put_json(call->result, "tensors", rows));
     for (int64_t i = 0; i < n; i++) {
         const char *name;
         sow_tensor t = sow_safetensors_tensor(file, i, &name);
@@ -68,7 +63,7 @@ static sow_status put_tensors(sow_call *call, const sow_safetensors *file, const
         sow_progress("reading tensors", i, n);
         SOW_TRY(inspect_summarise(call->arena, t, &summary));
         SOW_TRY(inspect_row(call, name, t, &summary, &row));
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
         if (masks) SOW_TRY(put_density(masks, name, t, row, &kept, &masked, &outside));
         elements += summary.count;
         bytes += (int64_t)sow_bytes(t);
@@ -77,8 +72,8 @@ static sow_status put_tensors(sow_call *call, const sow_safetensors *file, const
     sow_progress("reading tensors", n, n);
     json_t *total = json_pack("{s:I,s:I,s:I,s:I}", "tensors", (json_int_t)n, "elements", (json_int_t)elements, "bytes",
                               (json_int_t)bytes, "nonfinite", (json_int_t)nonfinite);
-    SOW_TRY(inspect_put(call, "total", total));
-    if (masked) SOW_TRY(inspect_put(call, "density", json_real((double)kept / (double)masked)));
+    SOW_TRY(sow_put_json(call->result, "total", total));
+    if (masked) SOW_TRY(sow_put_real(call->result, "density", (double)kept / (double)masked));
     if (outside) sow_warn("%lld values are not zero though the mask drops them", (long long)outside);
     if (nonfinite) sow_warn("%lld values are NaN or infinite", (long long)nonfinite);
     return SOW_OK;
@@ -89,13 +84,13 @@ static sow_status put_passport(sow_call *call, const char *path, const char *tex
     static const sow_json_limits limits = {.depth = 64};
     json_t *passport;
     if (sow_json_parse(path, text, strlen(text), limits, &passport)) passport = json_string(text);
-    return inspect_put(call, "passport", passport);
+    return sow_put_json(call->result, "passport", passport);
 }
 
 static sow_status describe(sow_call *call, const char *path, const sow_safetensors *file,
                            const sow_safetensors *masks) {
     const char *passport = sow_safetensors_metadata(file, "sow");
-    SOW_TRY(inspect_put(call, "format", json_string("safetensors")));
+    SOW_TRY(sow_put_text(call->result, "format", "safetensors"));
     SOW_TRY(put_tensors(call, file, masks));
     return passport ? put_passport(call, path, passport) : SOW_OK;
 }
@@ -122,12 +117,12 @@ static sow_status put_array(sow_call *call, json_t *rows, const char *name, sow_
     }
     SOW_TRY(inspect_summarise(call->arena, flat, &summary));
     SOW_TRY(inspect_row(call, name, t, &summary, &row));
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    return sow_append_json(rows, row);
 }
 
 static sow_status begin_arrays(sow_call *call, const char *format, json_t **rows) {
-    SOW_TRY(inspect_put(call, "format", json_string(format)));
-    return inspect_put(call, "tensors", *rows = json_array());
+    SOW_TRY(sow_put_text(call->result, "format", format));
+    return sow_put_json(call->result, "tensors", *rows = json_array());
 }
 
 static sow_status inspect_npy(sow_call *call, const char *path) {
@@ -176,7 +171,7 @@ static sow_status inspect_json(sow_call *call, const char *path) {
     json_t *value;
     SOW_TRY(sow_read_file(call->arena, path, JSON_BYTES_MAX, &text, &size));
     SOW_TRY(sow_json_parse(path, text, size, limits, &value));
-    return inspect_put(call, sow_path_name(path), value);
+    return sow_put_json(call->result, sow_path_name(path), value);
 }
 
 /* A cell of a table as a number where it is one. */
@@ -233,17 +228,17 @@ static sow_status put_column(sow_call *call, const sow_table *table, int64_t col
     if (numeric) SOW_TRY(inspect_summarise(call->arena, t, &summary));
     SOW_TRY(inspect_row(call, name, t, &summary, &row));
     json_object_set_new(row, "dtype", json_string(numeric ? "number" : "text"));
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    return sow_append_json(rows, row);
 }
 
 static sow_status inspect_csv(sow_call *call, const char *path) {
     sow_table table;
     double *values;
     json_t *rows = json_array();
-    SOW_TRY(inspect_put(call, "format", json_string("table")));
-    SOW_TRY(inspect_put(call, "columns", rows));
+    SOW_TRY(sow_put_text(call->result, "format", "table"));
+    SOW_TRY(sow_put_json(call->result, "columns", rows));
     SOW_TRY(sow_table_read(call->arena, path, &table));
-    SOW_TRY(inspect_put(call, "rows", json_integer(table.rows)));
+    SOW_TRY(sow_put_count(call->result, "rows", table.rows));
     SOW_TRY(SOW_NEW(call->arena, values, table.rows));
     for (int64_t c = 0; c < table.columns; c++) SOW_TRY(put_column(call, &table, c, values, rows));
     return SOW_OK;
@@ -252,7 +247,7 @@ static sow_status inspect_csv(sow_call *call, const char *path) {
 static sow_status put_table(sow_call *call, const char *key, const char *folder, const char *name) {
     json_t *rows = json_array();
     char *path = sow_path_join(call->arena, folder, name);
-    SOW_TRY(inspect_put(call, key, rows));
+    SOW_TRY(sow_put_json(call->result, key, rows));
     if (!path) return SOW_E_MEMORY;
     return sow_path_exists(path) ? read_table(call, path, rows) : SOW_OK;
 }
@@ -267,13 +262,13 @@ static sow_status put_classes(sow_call *call, const sow_data *data) {
     const sow_dataset *set = data->train_set;
     int64_t *counts;
     json_t *rows = json_array();
-    SOW_TRY(inspect_put(call, "labels", rows));
+    SOW_TRY(sow_put_json(call->result, "labels", rows));
     SOW_TRY(SOW_NEW(call->arena, counts, data->geometry.classes));
     for (int64_t i = 0; i < data->train.count; i++) counts[set->labels[data->train.index[i]]]++;
     for (int64_t c = 0; c < data->geometry.classes && c < ROWS_MAX; c++) {
         json_t *row = json_pack("{s:I,s:I}", "label", (json_int_t)c, "examples", (json_int_t)counts[c]);
         if (set->class_names && set->class_names[c]) json_object_set_new(row, "name", json_string(set->class_names[c]));
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }
@@ -283,12 +278,12 @@ static sow_status put_data(sow_call *call, const sow_data *data) {
     char *shape = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height,
                                    (long long)g->width);
     if (!shape) return SOW_E_MEMORY;
-    SOW_TRY(inspect_put(call, "format", json_string("labelled examples")));
-    SOW_TRY(inspect_put(call, "input", json_string(shape)));
-    SOW_TRY(inspect_put(call, "classes", json_integer(g->classes)));
-    SOW_TRY(inspect_put(call, "sha256", json_string(data->sha256)));
-    SOW_TRY(
-        inspect_put(call, "parts", json_pack("[o,o]", part_row("train", &data->train), part_row("test", &data->test))));
+    SOW_TRY(sow_put_text(call->result, "format", "labelled examples"));
+    SOW_TRY(sow_put_text(call->result, "input", shape));
+    SOW_TRY(sow_put_count(call->result, "classes", g->classes));
+    SOW_TRY(sow_put_text(call->result, "sha256", data->sha256));
+    SOW_TRY(sow_put_json(call->result, "parts",
+                         json_pack("[o,o]", part_row("train", &data->train), part_row("test", &data->test))));
     return put_classes(call, data);
 }
 
@@ -346,7 +341,7 @@ static sow_status put_listing(sow_call *call, const char *folder) {
     char **names;
     int64_t count;
     json_t *rows = json_array();
-    SOW_TRY(inspect_put(call, "contents", rows));
+    SOW_TRY(sow_put_json(call->result, "contents", rows));
     SOW_TRY(sow_list_folder(call->arena, folder, NAMES_MAX, &names, &count));
     for (int64_t i = 0; i < count; i++) {
         struct stat info;
@@ -356,7 +351,7 @@ static sow_status put_listing(sow_call *call, const char *folder) {
         json_t *row = json_pack("{s:s}", "name", names[i]);
         if (!row) continue; /* a name that is not UTF-8 */
         if (S_ISREG(info.st_mode)) json_object_set_new(row, "bytes", json_integer(info.st_size));
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }
@@ -364,23 +359,23 @@ static sow_status put_listing(sow_call *call, const char *folder) {
 static sow_status inspect_folder(sow_call *call, const char *path) {
     sow_arena *a = call->arena;
     if (holds(a, path, "report.json")) {
-        SOW_TRY(inspect_put(call, "format", json_string("ticket folder")));
+        SOW_TRY(sow_put_text(call->result, "format", "ticket folder"));
         SOW_TRY(put_report(call, path, "report.json"));
         return put_table(call, "rounds", path, "rounds.csv");
     }
     if (holds(a, path, "verdict.json")) {
-        SOW_TRY(inspect_put(call, "format", json_string("study folder")));
+        SOW_TRY(sow_put_text(call->result, "format", "study folder"));
         return put_study(call, path);
     }
     if (holds(a, path, "run.json")) {
-        SOW_TRY(inspect_put(call, "format", json_string("run folder")));
+        SOW_TRY(sow_put_text(call->result, "format", "run folder"));
         SOW_TRY(put_report(call, path, "run.json"));
         return put_table(call, "curve", path, "curve.csv");
     }
     if (holds(a, path, "model.safetensors") || holds(a, path, "model.safetensors.index.json"))
         return inspect_safetensors(call, path);
     if (inspect_data(call, path) == SOW_OK) return SOW_OK;
-    SOW_TRY(inspect_put(call, "format", json_string("folder")));
+    SOW_TRY(sow_put_text(call->result, "format", "folder"));
     return put_listing(call, path);
 }
 
@@ -401,7 +396,8 @@ static sow_status inspect_file(sow_call *call, const char *path) {
     char start[16];
     size_t size;
     SOW_TRY(read_start(path, start, &size));
-    if (sow_ends_with(path, ".safetensors") || sow_ends_with(path, ".index.json")) return inspect_safetensors(call, path);
+    if (sow_ends_with(path, ".safetensors") || sow_ends_with(path, ".index.json"))
+        return inspect_safetensors(call, path);
     if (size >= 6 && memcmp(start, "\x93NUMPY", 6) == 0) return inspect_npy(call, path);
     if (size >= 4 && memcmp(start, "PK\3\4", 4) == 0) return inspect_npz(call, path);
     if (size >= 4 && (memcmp(start, "\x89PNG", 4) == 0 || memcmp(start, "\xff\xd8\xff", 3) == 0))
@@ -418,12 +414,12 @@ static sow_status run_inspect(sow_call *call) {
     const char *path = sow_text(call, "path");
     if (!sow_path_exists(path)) return sow_fail(SOW_E_NOT_FOUND, "%s: no such file or folder", path);
     json_t *shown = json_string(path);
-    SOW_TRY(inspect_put(call, "path", shown ? shown : json_string("(a name that is not UTF-8)")));
+    SOW_TRY(sow_put_json(call->result, "path", shown ? shown : json_string("(a name that is not UTF-8)")));
     return sow_is_folder(path) ? inspect_folder(call, path) : inspect_file(call, path);
 }
 
 static const sow_option options[] = {
-    {"path", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "file or folder", SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
+    SOW_OPTION_FILE("path", "file or folder"),
     {0},
 };
 

@@ -21,8 +21,6 @@ sow_status inspect_summarise(sow_arena *arena, sow_tensor t, tensor_summary *out
 
 /* A table row: name, dtype, shape, moments, histogram (a text of bars for people, {low, high, counts} for --json). */
 sow_status inspect_row(sow_call *call, const char *name, sow_tensor t, const tensor_summary *summary, json_t **row);
-/* Adds `value` (stolen) to the result. */
-sow_status inspect_put(sow_call *call, const char *key, json_t *value);
 
 /* Cells of a store by stage and state. */
 sow_status inspect_store(sow_call *call, const char *path);

@@ -2,6 +2,7 @@
 #include <sqlite3.h>
 
 #include "cli/inspect.h"
+#include "sow/json.h"
 
 /* One group of cells as a row. */
 static json_t *cells_row(sqlite3_stmt *query) {
@@ -32,7 +33,7 @@ static sow_status read_cells(const char *path, sqlite3 *db, json_t *rows) {
 sow_status inspect_store(sow_call *call, const char *path) {
     sqlite3 *db = NULL;
     json_t *rows = json_array();
-    sow_status status = inspect_put(call, "cells", rows);
+    sow_status status = sow_put_json(call->result, "cells", rows);
     if (status) return status;
     if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
         status = sow_fail(SOW_E_IO, "%s: %s", path, db ? sqlite3_errmsg(db) : "out of memory");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cli/inspect.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/threads.h"
 
@@ -149,23 +150,21 @@ static json_t *shape_of(const sow_call *call, sow_tensor t) {
     return json_string(sow_shape_text(t, text));
 }
 
-static int put_moments(sow_call *call, json_t *row, const tensor_summary *s) {
-    int failed = json_object_set_new(row, "mean", json_real(s->mean)) |
-                 json_object_set_new(row, "sd", json_real(s->sd));
-    failed |= json_object_set_new(row, "min", json_real(s->low)) | json_object_set_new(row, "max", json_real(s->high));
-    return failed | json_object_set_new(row, "histogram", call->json ? counts(s) : bars(s));
+static sow_status put_moments(sow_call *call, json_t *row, const tensor_summary *s) {
+    SOW_TRY(sow_put_real(row, "mean", s->mean));
+    SOW_TRY(sow_put_real(row, "sd", s->sd));
+    SOW_TRY(sow_put_real(row, "min", s->low));
+    SOW_TRY(sow_put_real(row, "max", s->high));
+    return sow_put_json(row, "histogram", call->json ? counts(s) : bars(s));
 }
 
 sow_status inspect_row(sow_call *call, const char *name, sow_tensor t, const tensor_summary *s, json_t **row) {
     *row = json_pack("{s:s,s:s,s:o}", "name", name, "dtype", sow_dtype_name(t.dtype), "shape", shape_of(call, t));
     if (!*row) return sow_fail(SOW_E_FORMAT, "a tensor's name is not UTF-8");
-    int failed = 0;
-    if (s->known) {
-        failed |= json_object_set_new(*row, "zeros", json_integer(s->zeros));
-        failed |= json_object_set_new(*row, "nonfinite", json_integer(s->nan + s->infinite));
-    }
-    if (s->finite > 0) failed |= put_moments(call, *row, s);
-    if (!failed) return SOW_OK;
-    json_decref(*row);
-    return sow_fail(SOW_E_MEMORY, "out of memory");
+    sow_status status = SOW_OK;
+    if (s->known) status = sow_put_count(*row, "zeros", s->zeros);
+    if (s->known && !status) status = sow_put_count(*row, "nonfinite", s->nan + s->infinite);
+    if (s->finite > 0 && !status) status = put_moments(call, *row, s);
+    if (status != SOW_OK) json_decref(*row);
+    return status;
 }

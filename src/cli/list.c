@@ -2,25 +2,23 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "sow/json.h"
 #include "sow/nn.h"
 #include "sow/state.h"
-
-static sow_status add_row(json_t *rows, json_t *row) {
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
 
 /* ---- methods ---- */
 
 static sow_status list_methods(sow_call *call) {
     json_t *methods = json_array(), *verbs = json_array();
-    if (json_object_set_new(call->result, "methods", methods) | json_object_set_new(call->result, "commands", verbs))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(call->result, "methods", methods));
+    SOW_TRY(sow_put_json(call->result, "commands", verbs));
     for (const sow_method *const *m = cli_methods; *m; m++) {
         if ((*m)->actions->bits & SOW_ACTION_HIDDEN) continue;
-        if (!(*m)->paper) SOW_TRY(add_row(verbs, json_pack("{s:s,s:s}", "name", (*m)->name, "summary", (*m)->summary)));
+        if (!(*m)->paper)
+            SOW_TRY(sow_append_json(verbs, json_pack("{s:s,s:s}", "name", (*m)->name, "summary", (*m)->summary)));
         else
-            SOW_TRY(add_row(methods, json_pack("{s:s,s:s,s:s,s:s}", "family", (*m)->family, "name", (*m)->name,
-                                               "summary", (*m)->summary, "paper", (*m)->paper)));
+            SOW_TRY(sow_append_json(methods, json_pack("{s:s,s:s,s:s,s:s}", "family", (*m)->family, "name", (*m)->name,
+                                                       "summary", (*m)->summary, "paper", (*m)->paper)));
     }
     return SOW_OK;
 }
@@ -31,9 +29,9 @@ static sow_status list_architectures(sow_call *call) {
     int count;
     const sow_architecture *table = sow_architectures(&count);
     json_t *rows = json_array();
-    if (json_object_set_new(call->result, "architectures", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(call->result, "architectures", rows));
     for (int i = 0; i < count; i++)
-        SOW_TRY(add_row(rows, json_pack("{s:s,s:s}", "name", table[i].name, "summary", table[i].summary)));
+        SOW_TRY(sow_append_json(rows, json_pack("{s:s,s:s}", "name", table[i].name, "summary", table[i].summary)));
     return SOW_OK;
 }
 
@@ -48,21 +46,20 @@ static json_t *shape_value(const sow_call *call, sow_tensor t) {
 static sow_status describe_model(sow_call *call, const sow_model *model) {
     const sow_geometry *g = &model->geometry;
     json_t *rows = json_array();
-    char *input = sow_arena_format(call->arena, "%lldx%lldx%lld", (long long)g->channels, (long long)g->height,
-                                   (long long)g->width);
-    int failed = json_object_set_new(call->result, "arch", json_string(model->arch));
-    failed |= json_object_set_new(call->result, "input", input ? json_string(input) : NULL);
-    failed |= json_object_set_new(call->result, "classes", json_integer(g->classes));
-    failed |= json_object_set_new(call->result, "weights", json_integer(sow_state_weights(model->state)));
-    failed |= json_object_set_new(call->result, "parameters", json_integer(sow_state_parameters(model->state)));
-    if (json_object_set_new(call->result, "tensors", rows) || failed) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_text(call->result, "arch", model->arch));
+    SOW_TRY(sow_put_format(call->result, "input", "%lldx%lldx%lld", (long long)g->channels, (long long)g->height,
+                           (long long)g->width));
+    SOW_TRY(sow_put_count(call->result, "classes", g->classes));
+    SOW_TRY(sow_put_count(call->result, "weights", sow_state_weights(model->state)));
+    SOW_TRY(sow_put_count(call->result, "parameters", sow_state_parameters(model->state)));
+    SOW_TRY(sow_put_json(call->result, "tensors", rows));
     for (int64_t i = 0; i < sow_state_count(model->state); i++) {
         static const char *const roles[] = {"weight", "bias", "norm", "embedding", "buffer"};
         const sow_entry *e = sow_state_entry(model->state, i);
-        SOW_TRY(
-            add_row(rows, json_pack("{s:s,s:s,s:o,s:I,s:s,s:s}", "name", e->name, "dtype",
-                                    sow_dtype_name(e->value.dtype), "shape", shape_value(call, e->value), "elements",
-                                    (json_int_t)sow_count(e->value), "role", roles[e->role], "group", e->group)));
+        SOW_TRY(sow_append_json(rows, json_pack("{s:s,s:s,s:o,s:I,s:s,s:s}", "name", e->name, "dtype",
+                                                sow_dtype_name(e->value.dtype), "shape", shape_value(call, e->value),
+                                                "elements", (json_int_t)sow_count(e->value), "role", roles[e->role],
+                                                "group", e->group)));
     }
     return SOW_OK;
 }

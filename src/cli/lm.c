@@ -3,6 +3,7 @@
 
 #include "cli/lm.h"
 #include "sow/file.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/npy.h"
 
@@ -158,9 +159,8 @@ static sow_status embed(cli_lm *s) {
     SOW_TRY(embed_lines(s, &in, vectors, &cut));
     if (cut > 0) sow_note("%lld of %lld texts were cut to the context", (long long)cut, (long long)in.count);
     SOW_TRY(sow_npy_write(sow_text(s->call, "out"), SOW_TENSOR(vectors, SOW_F32, in.count, d)));
-    if (json_object_set_new(s->call->result, "texts", json_integer(in.count)) ||
-        json_object_set_new(s->call->result, "width", json_integer(d)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_count(s->call->result, "texts", in.count));
+    SOW_TRY(sow_put_count(s->call->result, "width", d));
     return sow_wrote(s->call, sow_text(s->call, "out"));
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/lm.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/stats.h"
 
@@ -130,20 +131,20 @@ static sow_status add_row(json_t *rows, const question *q) {
                             "bytes", bytes, "by_sum", (json_int_t)q->predicted[0], "by_token",
                             (json_int_t)q->predicted[1], "by_byte", (json_int_t)q->predicted[2]);
     if (row) json_object_set_new(row, "answer", q->answer >= 0 ? json_integer(q->answer) : json_null());
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    return sow_append_json(rows, row);
 }
 
 static sow_status add_accuracy(const chooser *c, json_t *result) {
     json_t *table = json_array();
-    bool failed = json_object_set_new(result, "accuracy", table);
-    for (int way = 0; way < WAYS && !failed; way++) {
+    SOW_TRY(sow_put_json(result, "accuracy", table));
+    for (int way = 0; way < WAYS; way++) {
         double low, high;
         sow_wilson_interval(c->correct[way], c->answered, 0.05, &low, &high);
-        failed = json_array_append_new(
+        SOW_TRY(sow_append_json(
             table, json_pack("{s:s,s:I,s:f,s:f,s:f}", "by", ways[way], "correct", (json_int_t)c->correct[way],
-                             "accuracy", (double)c->correct[way] / (double)c->answered, "low", low, "high", high));
+                             "accuracy", (double)c->correct[way] / (double)c->answered, "low", low, "high", high)));
     }
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    return SOW_OK;
 }
 
 static sow_status score_question(chooser *c, question *q, sow_span line) {
@@ -173,7 +174,7 @@ sow_status cli_lm_score_choices(cli_lm *model, int64_t window) {
     int64_t line = 0;
     if (sow_flag(model->call, "per-line")) {
         c.rows = json_array();
-        if (json_object_set_new(model->call->result, "lines", c.rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_put_json(model->call->result, "lines", c.rows));
     }
     SOW_TRY(cli_read_text(model->call->arena, path, &whole));
     for (const char *at = whole.text, *end = whole.text + whole.size, *stop; at < end; at = stop + (stop < end)) {
@@ -187,8 +188,7 @@ sow_status cli_lm_score_choices(cli_lm *model, int64_t window) {
     }
     if (c.questions == 0) return sow_fail(SOW_E_FORMAT, "%s: no question in it", path);
     if (c.cut > 0) sow_note("%lld prompts were cut to the context, at their beginning", (long long)c.cut);
-    if (json_object_set_new(model->call->result, "questions", json_integer(c.questions)) ||
-        json_object_set_new(model->call->result, "with_answer", json_integer(c.answered)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_count(model->call->result, "questions", c.questions));
+    SOW_TRY(sow_put_count(model->call->result, "with_answer", c.answered));
     return c.answered > 0 ? add_accuracy(&c, model->call->result) : SOW_OK;
 }

@@ -5,6 +5,7 @@
 #include "cli/lm.h"
 #include "sow/chat.h"
 #include "sow/generate.h"
+#include "sow/json.h"
 #include "sow/log.h"
 
 typedef struct speaker {
@@ -52,14 +53,14 @@ static sow_generation read_options(const sow_call *call, int32_t end) {
 
 static sow_status add_result(sow_call *call, const sow_generated *g, int64_t prompt) {
     json_t *r = call->result, *ids = json_array();
-    bool failed = json_object_set_new(r, "text", json_stringn(g->text, g->size)) || json_object_set_new(r, "ids", ids);
-    for (int64_t i = 0; i < g->count; i++) failed |= json_array_append_new(ids, json_integer(g->ids[i])) != 0;
-    failed = failed || json_object_set_new(r, "prompt_tokens", json_integer(prompt)) ||
-             json_object_set_new(r, "tokens", json_integer(g->count)) ||
-             json_object_set_new(r, "stop", json_string(sow_stop_name(g->stop))) ||
-             json_object_set_new(r, "first_seconds", json_real(g->first_seconds)) ||
-             json_object_set_new(r, "seconds", json_real(g->seconds));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_json(r, "text", json_stringn(g->text, g->size)));
+    SOW_TRY(sow_put_json(r, "ids", ids));
+    for (int64_t i = 0; i < g->count; i++) SOW_TRY(sow_append_json(ids, json_integer(g->ids[i])));
+    SOW_TRY(sow_put_count(r, "prompt_tokens", prompt));
+    SOW_TRY(sow_put_count(r, "tokens", g->count));
+    SOW_TRY(sow_put_text(r, "stop", sow_stop_name(g->stop)));
+    SOW_TRY(sow_put_real(r, "first_seconds", g->first_seconds));
+    return sow_put_real(r, "seconds", g->seconds);
 }
 
 static sow_status generate(cli_lm *m) {

@@ -4,6 +4,7 @@
 
 #include "cli/lm.h"
 #include "nn/lm/base_model.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/text.h"
 #include "sow/tune.h"
@@ -50,7 +51,7 @@ static sow_status score_text(scorer *s, sow_span text, double *sum, int64_t *cou
 static sow_status score_lines(scorer *s, const char *path) {
     cli_lines in;
     json_t *rows = json_array();
-    if (json_object_set_new(s->model.call->result, "lines", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(s->model.call->result, "lines", rows));
     SOW_TRY(cli_read_lines(s->model.call->arena, path, &in));
     for (int64_t i = 0; i < in.count; i++) {
         double sum;
@@ -60,7 +61,7 @@ static sow_status score_lines(scorer *s, const char *path) {
         json_t *row = json_pack("{s:I,s:I,s:f}", "line", (json_int_t)i + 1, "predicted", (json_int_t)counted, "loss",
                                 counted > 0 ? sum / (double)counted : 0.0);
         if (counted == 0) json_object_set_new(row, "loss", json_null());
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }
@@ -79,10 +80,9 @@ static sow_status score_samples(scorer *s) {
                             &texts));
     sow_status status = sow_lm_evaluate(s->model.tape, s->model.lm, texts, BATCH, &s->sum, &s->counted);
     s->tokens = texts->start[texts->count];
-    if (json_object_set_new(r, "format", json_string(texts->format)) ||
-        json_object_set_new(r, "sequences", json_integer(texts->count)) ||
-        (texts->cut > 0 && json_object_set_new(r, "cut", json_integer(texts->cut))))
-        status = sow_fail(SOW_E_MEMORY, "out of memory");
+    if (!status) status = sow_put_text(r, "format", texts->format);
+    if (!status) status = sow_put_count(r, "sequences", texts->count);
+    if (!status && texts->cut > 0) status = sow_put_count(r, "cut", texts->cut);
     sow_texts_free(texts);
     return status;
 }
@@ -103,17 +103,16 @@ static sow_status score_data(scorer *s) {
         return sow_fail(SOW_E_FORMAT, "%s: nothing to predict: the text has %lld tokens", path, (long long)s->tokens);
     double loss = s->sum / (double)s->counted;
     json_t *r = s->model.call->result;
-    bool failed = json_object_set_new(r, "tokens", json_integer(s->tokens)) ||
-                  json_object_set_new(r, "predicted", json_integer(s->counted)) ||
-                  json_object_set_new(r, "loss", json_real(loss)) ||
-                  json_object_set_new(r, "perplexity", json_real(exp(loss)));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_count(r, "tokens", s->tokens));
+    SOW_TRY(sow_put_count(r, "predicted", s->counted));
+    SOW_TRY(sow_put_real(r, "loss", loss));
+    return sow_put_real(r, "perplexity", exp(loss));
 }
 
 /* The `top` largest logits; equal ones by id. */
 static sow_status add_top(scorer *s, const float *logits, int64_t n, int64_t top) {
     json_t *list = json_array();
-    if (json_object_set_new(s->model.call->result, "top", list)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(s->model.call->result, "top", list));
     float bound = INFINITY;
     int64_t last = -1;
     for (int64_t k = 0; k < top && k < n; k++) {
@@ -130,7 +129,7 @@ static sow_status add_top(scorer *s, const float *logits, int64_t n, int64_t top
                           : json_pack("{s:I,s:o,s:f}", "id", (json_int_t)best, "token",
                                       text ? json_incref(text) : json_null(), "logit", (double)logits[best]);
         json_decref(text);
-        if (json_array_append_new(list, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(list, row));
         bound = logits[best];
         last = best;
     }
@@ -155,9 +154,7 @@ static sow_status score_prompt(scorer *s) {
     for (int64_t i = 1; i < n; i++) largest = fmax(largest, (double)z[i]);
     for (int64_t i = 0; i < n; i++) sum += exp((double)z[i] - largest);
     SOW_TRY(add_top(s, z, n, sow_int(s->model.call, "top")));
-    return json_object_set_new(s->model.call->result, "logsumexp", json_real(log(sum) + largest))
-               ? sow_fail(SOW_E_MEMORY, "out of memory")
-               : SOW_OK;
+    return sow_put_real(s->model.call->result, "logsumexp", log(sum) + largest);
 }
 
 sow_status cli_lm_score(sow_call *call) {

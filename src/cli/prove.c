@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "sow/file.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/text.h"
 
@@ -81,19 +82,16 @@ sow_status cli_prove_folder(sow_call *call, const char *plan, const char **folde
 
 /* ---- results ---- */
 
-static json_t *real(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *arm_row(const sow_outcome *o, int arm) {
     const sow_standing *s = &o->standings[arm];
     char state[48];
     json_t *row = json_pack("{s:s, s:s, s:i, s:o, s:o}", "arm", o->plan->arms[arm].name, "verdict",
-                            cli_arm_state(o, arm, state), "seeds", s->n, "mean", real(s->mean), "sd", real(s->sd));
-    json_object_set_new(row, "effect", real(s->effect));
-    json_object_set_new(row, "low", real(s->low));
-    json_object_set_new(row, "high", real(s->high));
-    json_object_set_new(row, "p", real(s->p));
+                            cli_arm_state(o, arm, state), "seeds", s->n, "mean", sow_json_real(s->mean), "sd",
+                            sow_json_real(s->sd));
+    json_object_set_new(row, "effect", sow_json_real(s->effect));
+    json_object_set_new(row, "low", sow_json_real(s->low));
+    json_object_set_new(row, "high", sow_json_real(s->high));
+    json_object_set_new(row, "p", sow_json_real(s->p));
     return row;
 }
 
@@ -108,10 +106,9 @@ static sow_status show(sow_call *call, const sow_outcome *o, json_t *all) {
         text = sow_arena_format(call->arena, "%s%s\n", text, json_string_value(sentence));
         if (!text) return SOW_E_MEMORY;
     }
-    json_object_set_new(call->result, "metric", json_string(o->plan->metric.name));
-    json_object_set_new(call->result, "arms", rows);
-    return json_object_set_new(call->result, "text", json_string(text)) ? sow_fail(SOW_E_MEMORY, "out of memory")
-                                                                        : SOW_OK;
+    SOW_TRY(sow_put_text(call->result, "metric", o->plan->metric.name));
+    SOW_TRY(sow_put_json(call->result, "arms", rows));
+    return sow_put_text(call->result, "text", text);
 }
 
 static sow_status show_outcome(sow_call *call, const sow_outcome *outcome) {
@@ -165,10 +162,7 @@ static sow_status run_prove(sow_call *call) {
     SOW_TRY(show_outcome(call, outcome));
     call->exit_status = sow_outcome_confirmed(outcome) ? 0 : 3;
     if (call->json) return SOW_OK;
-    const char *next = sow_arena_format(call->arena, "sow report %s -o report.html", path);
-    if (!next) return SOW_E_MEMORY;
-    json_object_set_new(call->result, "next", json_string(next));
-    return SOW_OK;
+    return sow_put_format(call->result, "next", "sow report %s -o report.html", path);
 }
 
 /* ---- check ---- */
@@ -234,26 +228,22 @@ static sow_status check_plan(sow_call *call) {
     int slots = plan->slots > 0 ? plan->slots : (int)sysconf(_SC_NPROCESSORS_ONLN) / plan->threads;
     double seconds = known_seconds(call, folder);
     for (int a = 0; a < plan->arm_count; a++) json_array_append_new(arms, planned_arm(plan, a));
-    json_object_set_new(out, "plan", json_string(plan->name));
-    json_object_set_new(out, "trainer", json_string(plan->train ? plan->train : "sow train"));
-    json_object_set_new(out, "metric", json_string(plan->metric.name));
-    json_object_set_new(out, "cells_least", json_integer((int64_t)plan->arm_count * plan->seeds.first));
-    json_object_set_new(out, "cells_most", json_integer(most_cells(plan)));
-    json_object_set_new(out, "slots", json_integer(slots > 0 ? slots : 1));
-    json_object_set_new(out, "test", json_string(rule_in_words(plan, least)));
-    json_object_set_new(out, "seeds_to_decide_at_least", json_integer(least));
-    json_object_set_new(out, "seconds_a_cell", real(seconds));
-    json_object_set_new(out, "seconds_at_most", real(seconds * (double)most_cells(plan) / (slots > 0 ? slots : 1)));
-    json_object_set_new(out, "folder", json_string(folder));
-    json_object_set_new(out, "arms", arms);
-    json_object_set_new(out, "power", power_rows(plan));
-    const char *next = isnan(seconds) ? sow_arena_format(call->arena,
-                                                         "sow prove power --pilot %s --margin M measures "
-                                                         "time and spread",
-                                                         path)
-                                      : sow_arena_format(call->arena, "sow prove %s", path);
-    return next && !json_object_set_new(out, "next", json_string(next)) ? SOW_OK
-                                                                        : sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_text(out, "plan", plan->name));
+    SOW_TRY(sow_put_text(out, "trainer", plan->train ? plan->train : "sow train"));
+    SOW_TRY(sow_put_text(out, "metric", plan->metric.name));
+    SOW_TRY(sow_put_count(out, "cells_least", (int64_t)plan->arm_count * plan->seeds.first));
+    SOW_TRY(sow_put_count(out, "cells_most", most_cells(plan)));
+    SOW_TRY(sow_put_count(out, "slots", slots > 0 ? slots : 1));
+    SOW_TRY(sow_put_text(out, "test", rule_in_words(plan, least)));
+    SOW_TRY(sow_put_count(out, "seeds_to_decide_at_least", least));
+    SOW_TRY(sow_put_real(out, "seconds_a_cell", seconds));
+    SOW_TRY(sow_put_real(out, "seconds_at_most", seconds * (double)most_cells(plan) / (slots > 0 ? slots : 1)));
+    SOW_TRY(sow_put_text(out, "folder", folder));
+    SOW_TRY(sow_put_json(out, "arms", arms));
+    SOW_TRY(sow_put_json(out, "power", power_rows(plan)));
+    return isnan(seconds)
+               ? sow_put_format(out, "next", "sow prove power --pilot %s --margin M measures time and spread", path)
+               : sow_put_format(out, "next", "sow prove %s", path);
 }
 
 /* ---- status ---- */
@@ -266,25 +256,16 @@ static sow_status show_status(sow_call *call) {
         return sow_fail(SOW_E_NOT_FOUND, "%s: no such folder; sow prove %s begins", folder, path);
     SOW_TRY(sow_outcome_read(call->arena, folder, &o));
     SOW_TRY(show_outcome(call, o));
-    json_object_set_new(call->result, "looked", json_integer(o->looked));
-    json_object_set_new(call->result, "over", json_boolean(o->over));
-    json_object_set_new(call->result, "cells",
+    SOW_TRY(sow_put_count(call->result, "looked", o->looked));
+    SOW_TRY(sow_put_flag(call->result, "over", o->over));
+    return sow_put_json(call->result, "cells",
                         json_pack("{s:i, s:i, s:i}", "done", o->done, "failed", o->failed, "running", o->running));
-    return SOW_OK;
 }
 
 /* ---- the table ---- */
 
-#define OPTION_PLAN                                                                                    \
-    {                                                                                                  \
-        "plan", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "the plan (JSON; sow prove init makes one)", \
-            SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED                                                \
-    }
-#define OPTION_FOLDER                                                                               \
-    {                                                                                               \
-        "out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder of the run; default PLAN.sow", \
-            SOW_OPTION_NO_PASSPORT                                                                  \
-    }
+#define OPTION_PLAN SOW_OPTION_FILE("plan", "the plan (JSON; sow prove init makes one)")
+#define OPTION_FOLDER SOW_OPTION_OUTPUT_OR("folder of the run; default PLAN.sow")
 
 static const sow_option run_options[] = {
     OPTION_PLAN,

@@ -18,7 +18,7 @@ const sow_option cli_prove_init_options[] = {
     SOW_OPTION_TEXT("name", "my-race", "of the plan: a-z, 0-9 and -"),
     SOW_OPTION_TEXT("metric", NULL, "number that the trainer prints; default val_accuracy"),
     SOW_OPTION_CHOICE("direction", "max", "max|min", "whether more or less of it is better"),
-    {"steps", 0, SOW_TYPE_INT, "600", 1, 1e12, NULL, "steps", "of each training", 0},
+    SOW_OPTION_COUNT("steps", "600", 1, 1e12, "steps", "of each training"),
     {0},
 };
 
@@ -121,8 +121,7 @@ sow_status cli_prove_init(sow_call *call) {
     tail = sow_arena_format(call->arena, rest, sow_text(call, "steps"), name, sow_text(call, "direction"));
     const char *text = tail ? sow_arena_format(call->arena, "%s%s", head, tail) : NULL;
     if (!text) return SOW_E_MEMORY;
-    return json_object_set_new(call->result, "text", json_string(text)) ? sow_fail(SOW_E_MEMORY, "out of memory")
-                                                                        : SOW_OK;
+    return sow_put_text(call->result, "text", text);
 }
 
 /* ---- power ---- */
@@ -138,8 +137,7 @@ const sow_option cli_prove_power_options[] = {
     SOW_OPTION_INT("arms", "2", 2, 64, "arms with the reference, where there is no plan"),
     {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: the plan's, or one per core",
      SOW_OPTION_NO_PASSPORT},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder of the run; default PLAN.sow",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("folder of the run; default PLAN.sow"),
     {0},
 };
 
@@ -152,21 +150,15 @@ typedef struct question {
 static sow_status add_row(json_t *rows, const question *q, const char *arm, double sd, int pairs) {
     double alpha = q->alpha / (q->arms - 1);
     json_t *row = json_pack("{s:s}", "arm", arm);
-    if (isnan(sd) || !(sd > 0)) {
-        json_object_set_new(row, "sd", isnan(sd) ? json_null() : json_real(sd));
-        json_object_set_new(row, "seeds", json_null());
-    } else {
-        double upper = pairs > 1 ? sow_sd_limit(sd, pairs, 0.8) : sd;
-        json_object_set_new(row, "sd", json_real(sd));
-        json_object_set_new(row, "seeds", json_integer(sow_seeds_needed(q->margin / sd, alpha, q->sides, q->power)));
-        if (pairs > 1) {
-            json_object_set_new(row, "sd_at_most", json_real(upper));
-            json_object_set_new(row, "seeds_at_most",
-                                json_integer(sow_seeds_needed(q->margin / upper, alpha, q->sides, q->power)));
-            json_object_set_new(row, "pilot_pairs", json_integer(pairs));
-        }
-    }
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_append_json(rows, row));
+    SOW_TRY(sow_put_real(row, "sd", sd));
+    if (!(sd > 0)) return sow_put_json(row, "seeds", json_null());
+    double upper = pairs > 1 ? sow_sd_limit(sd, pairs, 0.8) : sd;
+    SOW_TRY(sow_put_count(row, "seeds", sow_seeds_needed(q->margin / sd, alpha, q->sides, q->power)));
+    if (pairs <= 1) return SOW_OK;
+    SOW_TRY(sow_put_real(row, "sd_at_most", upper));
+    SOW_TRY(sow_put_count(row, "seeds_at_most", sow_seeds_needed(q->margin / upper, alpha, q->sides, q->power)));
+    return sow_put_count(row, "pilot_pairs", pairs);
 }
 
 static sow_status run_pilot(sow_call *call, question *q, json_t *rows) {
@@ -192,8 +184,8 @@ sow_status cli_prove_power(sow_call *call) {
     if (pilot == sow_given(call, "sd"))
         return sow_fail(SOW_E_ARGUMENT, "expected either --pilot PLAN, which measures the spread, or --sd");
     if (!(q.margin > 0)) return sow_fail(SOW_E_ARGUMENT, "--margin: expected a difference above 0");
-    json_object_set_new(call->result, "margin", json_real(q.margin));
-    json_object_set_new(call->result, "power", json_real(q.power));
-    json_object_set_new(call->result, "arms", rows);
+    SOW_TRY(sow_put_real(call->result, "margin", q.margin));
+    SOW_TRY(sow_put_real(call->result, "power", q.power));
+    SOW_TRY(sow_put_json(call->result, "arms", rows));
     return pilot ? run_pilot(call, &q, rows) : add_row(rows, &q, "any", sow_real(call, "sd"), 0);
 }

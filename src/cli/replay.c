@@ -301,20 +301,17 @@ static sow_status note_inputs(replay *r, const sow_safetensors *remade) {
     return SOW_OK;
 }
 
-static sow_status set(replay *r, const char *key, json_t *value) {
-    return json_object_set_new(r->call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
 /* What the comparison means: fails where the same bits were due, or where values lie further apart than the tolerance. */
 static sow_status judge(replay *r, const difference *d) {
     const char *isa = member(r->passport, "isa");
     bool same = !d->shapes && d->tensors == 0, other_isa = !isa || strcmp(isa, sow_instruction_set()) != 0;
-    SOW_TRY(set(r, "same_bits", json_boolean(same)));
+    SOW_TRY(sow_put_flag(r->call->result, "same_bits", same));
     if (same) return SOW_OK;
     if (d->shapes) return sow_fail(SOW_E_SHAPE, "%s: made again it has other tensors", r->path);
-    SOW_TRY(set(r, "tensors_that_differ", json_integer(d->tensors)));
-    SOW_TRY(set(r, "elements_that_differ", json_integer(d->elements)));
-    SOW_TRY(set(r, "largest_difference", isfinite(d->largest) ? json_real(d->largest) : json_string("infinite")));
+    SOW_TRY(sow_put_count(r->call->result, "tensors_that_differ", d->tensors));
+    SOW_TRY(sow_put_count(r->call->result, "elements_that_differ", d->elements));
+    SOW_TRY(sow_put_json(r->call->result, "largest_difference",
+                         isfinite(d->largest) ? json_real(d->largest) : json_string("infinite")));
     if (r->external) {
         sow_note("another program trained it, so the same bits were not promised");
         return SOW_OK;
@@ -354,7 +351,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 }
 
 static sow_status replay_in(replay *r, const char *scratch) {
-    SOW_TRY(set(r, "file", json_string(r->path)));
+    SOW_TRY(sow_put_text(r->call->result, "file", r->path));
     SOW_TRY(read_passport(r));
     SOW_TRY(find_action(r));
     SOW_TRY(build_command(r, scratch));
@@ -379,12 +376,11 @@ static sow_status run_replay(sow_call *call) {
 }
 
 static const sow_option options[] = {
-    {"file", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "a file that sow made",
-     SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
+    SOW_OPTION_FILE("file", "a file that sow made"),
     SOW_OPTION_LIST("input", "OPTION=PATH: where an input lies that is not beside the file"),
     SOW_OPTION_TEXT("train", NULL,
                     "the trainer's command, where another program trained the file; it is never taken from the file"),
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "keep what was made again here", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("keep what was made again here"),
     {0},
 };
 

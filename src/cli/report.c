@@ -66,10 +66,7 @@ static sow_status read_all(report *r) {
 /* Text to stdout, or to --out. */
 static sow_status give_text(report *r, const char *text) {
     const char *path = sow_text(r->call, "out");
-    if (!path) {
-        bool failed = json_object_set_new(r->call->result, "text", json_string(text));
-        return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-    }
+    if (!path) return sow_put_text(r->call->result, "text", text);
     SOW_TRY(sow_check_output(r->call, path));
     SOW_TRY(sow_write_file(path, text, strlen(text)));
     return sow_wrote(r->call, path);
@@ -193,10 +190,8 @@ static sow_status make_board(report *r, const char *folder) {
     SOW_TRY(sow_visit_curves(r->folder, put_events, &b));
     if (b.files == 0)
         return sow_fail(SOW_E_NOT_FOUND, "%s: no training is done yet: nothing for TensorBoard", r->folder);
-    char *next = sow_arena_format(r->call->arena, "tensorboard --logdir %s", folder);
-    if (!next || json_object_set_new(r->call->result, "event_files", json_integer(b.files)) ||
-        json_object_set_new(r->call->result, "next", json_string(next)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_count(r->call->result, "event_files", b.files));
+    SOW_TRY(sow_put_format(r->call->result, "next", "tensorboard --logdir %s", folder));
     return sow_wrote(r->call, folder);
 }
 
@@ -253,11 +248,8 @@ static sow_status run_report(sow_call *call) {
 }
 
 static const sow_option options[] = {
-    {"plan", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "plan of a race, or the folder of a race or a study",
-     SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL,
-     "the page; default report.html in the folder; with --markdown, --latex or --csv the table",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_FILE("plan", "plan of a race, or the folder of a race or a study"),
+    SOW_OPTION_OUTPUT_OR("the page; default report.html in the folder; with --markdown, --latex or --csv the table"),
     SOW_OPTION_FLAG("markdown", "a table of the arms as Markdown instead"),
     SOW_OPTION_FLAG("latex", "a table of the arms as LaTeX instead"),
     SOW_OPTION_FLAG("csv",

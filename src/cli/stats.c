@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/stats_scores.h"
+#include "sow/json.h"
 #include "sow/prove.h"
 
 /* ---- the plan that the options stand for ---- */
@@ -118,10 +119,6 @@ static sow_status judge(sow_arena *arena, const sow_plan *plan, const sow_scores
 /* ---- what is shown of an arm ---- */
 
 /* A number, or null where there is none. */
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* Scores of one arm and of the reference that stand at the same seeds, larger is better. */
 typedef struct paired {
     double arm[CLI_SEEDS_MAX], reference[CLI_SEEDS_MAX], d[CLI_SEEDS_MAX];
@@ -167,12 +164,13 @@ static json_t *row_of(const sow_call *call, const sow_plan *plan, const sow_scor
     double by_seed = has_pairs ? sow_improvement_paired(p.d, p.n) : NAN,
            over_all = has_pairs ? sow_improvement(p.arm, p.n, p.reference, p.n) : NAN;
     json_t *row = json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "arm", plan->arms[arm].name,
-                            "verdict", s->verdict, "n", s->n, "effect", number(s->effect), "low", number(s->low),
-                            "high", number(s->high), "p", number(s->p), "mean", number(s->mean), "sd", number(s->sd),
-                            "iqm", number(iqm), "improvement", number(by_seed), "failures", s->failures);
+                            "verdict", s->verdict, "n", s->n, "effect", sow_json_real(s->effect), "low",
+                            sow_json_real(s->low), "high", sow_json_real(s->high), "p", sow_json_real(s->p), "mean",
+                            sow_json_real(s->mean), "sd", sow_json_real(s->sd), "iqm", sow_json_real(iqm),
+                            "improvement", sow_json_real(by_seed), "failures", s->failures);
     if (!row || !call->json) return row;
-    json_object_set_new(row, "improvement_unpaired", number(over_all));
-    json_object_set_new(row, "failure_bound", number(s->failure_bound));
+    json_object_set_new(row, "improvement_unpaired", sow_json_real(over_all));
+    json_object_set_new(row, "failure_bound", sow_json_real(s->failure_bound));
     json_object_set_new(row, "needed", s->needed > 0 ? json_integer(s->needed) : json_null());
     json_object_set_new(row, "assumes_normal", json_boolean(!reference && s->normal));
     return row;
@@ -212,9 +210,9 @@ static sow_status add_sentences(sow_call *call, const sow_plan *plan, const sow_
             return status;
         }
     }
-    if (call->json) return json_object_set_new(call->result, "sentences", list) ? SOW_E_MEMORY : SOW_OK;
+    if (call->json) return sow_put_json(call->result, "sentences", list);
     json_decref(list);
-    return json_object_set_new(call->result, "text", json_string(text)) ? SOW_E_MEMORY : SOW_OK;
+    return sow_put_text(call->result, "text", text);
 }
 
 static const char *test_name(const sow_plan *plan, const sow_judgement *found) {
@@ -228,15 +226,14 @@ static sow_status conclude(sow_call *call, const sow_plan *plan, const sow_score
                            const sow_judgement *found) {
     json_t *arms = json_array();
     bool confirmed = false;
-    json_object_set_new(call->result, "metric", json_string(plan->metric.name));
-    json_object_set_new(call->result, "reference", json_string(plan->arms[plan->reference].name));
-    json_object_set_new(call->result, "test", json_string(test_name(plan, found)));
-    json_object_set_new(call->result, "seeds", json_integer(read->seed_count));
-    if (read->left_out > 0) json_object_set_new(call->result, "left_out", json_integer(read->left_out));
-    if (!arms || json_object_set_new(call->result, "arms", arms)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_text(call->result, "metric", plan->metric.name));
+    SOW_TRY(sow_put_text(call->result, "reference", plan->arms[plan->reference].name));
+    SOW_TRY(sow_put_text(call->result, "test", test_name(plan, found)));
+    SOW_TRY(sow_put_count(call->result, "seeds", read->seed_count));
+    if (read->left_out > 0) SOW_TRY(sow_put_count(call->result, "left_out", read->left_out));
+    SOW_TRY(sow_put_json(call->result, "arms", arms));
     for (int a = 0; a < plan->arm_count; a++) {
-        if (json_array_append_new(arms, row_of(call, plan, scores, found, a)))
-            return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(arms, row_of(call, plan, scores, found, a)));
         confirmed |= strcmp(found->standings[a].verdict, "confirmed") == 0;
     }
     call->exit_status = confirmed ? 0 : 3;
@@ -260,9 +257,9 @@ static sow_status run_stats(sow_call *call) {
 }
 
 static const sow_option options[] = {
-    {"scores", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,
-     "table with a header and one row for each arm and seed: comma, semicolon or tab separated, plain or gzip",
-     SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED},
+    SOW_OPTION_FILE(
+        "scores",
+        "table with a header and one row for each arm and seed: comma, semicolon or tab separated, plain or gzip"),
     SOW_OPTION_TEXT("reference", NULL, "the arm that others are compared with; default: the first in the file"),
     SOW_OPTION_TEXT("columns", NULL,
                     "names of the columns, like arm=model,seed=seed,score=val_acc; default: arm, seed, score"),
@@ -271,8 +268,8 @@ static const sow_option options[] = {
     SOW_OPTION_REAL("margin", "0", 0, 1e300, "by how much better, worse, or apart, in units of the score"),
     SOW_OPTION_TEXT("looks", NULL,
                     "FIRST:EVERY, if the scores were looked at as they came; default: one look at all seeds"),
-    {"planned", 0, SOW_TYPE_INT, NULL, 1, CLI_SEEDS_MAX, NULL, "seeds",
-     "fixed before the first look; default: those in the file", 0},
+    SOW_OPTION_COUNT("planned", NULL, 1, CLI_SEEDS_MAX, "seeds",
+                     "fixed before the first look; default: those in the file"),
     SOW_OPTION_CHOICE("test", "auto", "auto|flip|t|bet", "auto: sign flips where the seeds suffice, else paired t"),
     SOW_OPTION_REAL("alpha", "0.05", 1e-9, 0.499999, "chance of any false verdict, over all arms and looks"),
     SOW_OPTION_INT("sides", "2", 1, 2, "2: an arm may turn out better or worse; 1: only the claimed side counts"),

@@ -9,24 +9,24 @@
 /* Scales that come in parts. */
 static sow_status list_parts(sow_call *call) {
     json_t *rows = json_array();
-    if (json_object_set_new(call->result, "parts", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(call->result, "parts", rows));
     for (const sow_study *const *s = cli_studies; *s; s++)
         for (const sow_study_part *p = (*s)->parts; p && p->name; p++) {
             json_t *row = json_pack("{s:s,s:s,s:s,s:s,s:s*,s:s*}", "name", (*s)->name, "scale",
                                     sow_scale_name(p->scale), "part", p->name, "summary", p->summary, "time", p->time,
                                     "data", p->data);
-            if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+            SOW_TRY(sow_append_json(rows, row));
         }
     return SOW_OK;
 }
 
 static sow_status list_studies(sow_call *call) {
     json_t *rows = json_array();
-    if (json_object_set_new(call->result, "studies", rows)) return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_json(call->result, "studies", rows));
     for (const sow_study *const *s = cli_studies; *s; s++) {
         json_t *row = json_pack("{s:s,s:s,s:s*,s:s*,s:s*,s:s*}", "name", (*s)->name, "summary", (*s)->summary, "smoke",
                                 (*s)->time[0], "small", (*s)->time[1], "full", (*s)->time[2], "data", (*s)->data_help);
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return list_parts(call);
 }
@@ -115,10 +115,8 @@ static const sow_option options[] = {
     SOW_OPTION_TEXT("part", NULL, "where a scale comes in parts: one of those that `sow study` lists"),
     {"seeds", 0, SOW_TYPE_SEEDS, NULL, 0, 0, NULL, NULL, "like 1:5,9; default: the study's own", 0},
     SOW_OPTION_TEXT("data", NULL, "another data set, of those that the study knows"),
-    {"slots", 0, SOW_TYPE_INT, "0", 0, 1024, NULL, "trainings", "side by side; 0: one per core",
-     SOW_OPTION_NO_PASSPORT},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default study-NAME-SCALE or study-NAME-SCALE-PART",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_SLOTS,
+    SOW_OPTION_OUTPUT_OR("folder; default study-NAME-SCALE or study-NAME-SCALE-PART"),
     SOW_OPTION_RESUME,
     {0},
 };

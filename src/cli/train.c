@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/train.h"
+#include "nn/lm/base_model.h"
 #include "optim/options.h"
 #include "sow/file.h"
 #include "sow/init.h"
@@ -12,7 +13,6 @@
 #include "sow/mask.h"
 #include "sow/optim.h"
 #include "sow/safetensors.h"
-#include "nn/lm/base_model.h"
 
 /* One training from the command line. */
 typedef struct job {
@@ -44,23 +44,22 @@ static const sow_option options[] = {
     SOW_OPTION_TEXT("scheme", "torch-default",
                     "initialisation where no --start is given: kaiming-uniform, normal:sd=0.02 ..."),
     SOW_OPTIMIZER_OPTIONS("sgd"),
-    {"batch", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, "examples", "size of a batch; default 128, for --model 4", 0},
-    {"steps", 0, SOW_TYPE_INT, NULL, 1, 1e12, NULL, "steps", "length of the training; --model: default --epochs 1", 0},
+    SOW_OPTION_COUNT("batch", NULL, 1, 1 << 20, "examples", "size of a batch; default 128, for --model 4"),
+    SOW_OPTION_COUNT("steps", NULL, 1, 1e12, "steps", "length of the training; --model: default --epochs 1"),
     SOW_OPTION_TEXT("schedule", "constant",
                     "of the rate: constant, multistep:20000,25000[:0.1], cosine[:min], each after warmup:K+ if wanted; "
                     "--model: default cosine after a warm-up of 3 % of the steps"),
     SOW_OPTION_TEXT("augment", "none", "none, flip, crop or flip,crop"),
     SOW_OPTION_REAL("dropout", "0", 0, 0.999, "share of hidden units dropped"),
     SOW_OPTION_SEED,
-    {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL,
-     "chooses the validation part and --limit's subset", 0},
+    SOW_OPTION_INT("data-seed", "0", 0, 9007199254740991.0, "chooses the validation part and --limit's subset"),
     SOW_OPTION_TEXT(
         "val", NULL,
         "examples split off for validation; default: 5,000 or a tenth, whichever is less; --model: a number "
         "or a file, default a twentieth, at most 32"),
     SOW_OPTION_PATH("test", NULL, "where the test part lies, if not with the data"),
-    {"limit", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "examples",
-     "train on a random subset of this size; --model: on the first ones; 0: all", 0},
+    SOW_OPTION_COUNT("limit", "0", 0, 1e12, "examples",
+                     "train on a random subset of this size; --model: on the first ones; 0: all"),
     SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),
     SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none",
                       "of inputs; default: unit for IDX and tables, channel for CIFAR and images"),
@@ -74,7 +73,7 @@ static const sow_option options[] = {
     SOW_OPTION_REAL("alpha", NULL, 0, 1e6, "of adapters: their scale is alpha / rank; default: the rank"),
     SOW_OPTION_TEXT("targets", "all", "layers with an adapter: q_proj,v_proj ..., or all"),
     BASE_TEXT_OPTIONS("512"),
-    {"accumulate", 0, SOW_TYPE_INT, "1", 1, 1 << 20, NULL, "batches", "--model: added up for each step", 0},
+    SOW_OPTION_COUNT("accumulate", "1", 1, 1 << 20, "batches", "--model: added up for each step"),
     SOW_OPTION_REAL("epochs", NULL, 1e-6, 1e6, "--model: passes over the data instead of --steps"),
     SOW_OPTION_INT("patience", "0", 0, 1e6,
                    "--model: ends after so many evaluations without a new least validation loss; 0: never"),
@@ -86,8 +85,7 @@ static const sow_option options[] = {
      "test only where the validation loss is a new minimum, and at the end", SOW_OPTION_NO_PASSPORT},
     {"checkpoint-every", 0, SOW_TYPE_INT, "0", 0, 1e12, NULL, "steps", "between checkpoints in the run folder; 0: none",
      SOW_OPTION_NO_PASSPORT},
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL,
-     "run folder: final.safetensors, curve.csv, run.json, checkpoint.safetensors", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("run folder: final.safetensors, curve.csv, run.json, checkpoint.safetensors"),
     {"out-state", 0, SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "write the trained weights to this file",
      SOW_OPTION_NO_PASSPORT},
     {"save-step", 0, SOW_TYPE_INT, NULL, 0, 1e12, NULL, "steps",
@@ -261,16 +259,15 @@ static sow_status describe(job *j) {
     const sow_evaluation *last = &t->curve[t->evaluations - 1];
     int64_t weights = sow_state_weights(j->model->state), kept = weights;
     for (int64_t i = 0; i < j->mask.tensors; i++) kept -= j->mask.bits[i].count - sow_bits_kept(&j->mask.bits[i]);
-    int failed = json_object_set_new(result, "arch", json_string(j->model->arch));
-    failed |= json_object_set_new(result, "data", json_string(j->data->name));
-    failed |= json_object_set_new(result, "steps", json_integer(t->steps));
-    failed |= json_object_set_new(result, "weights", json_integer(weights));
-    failed |= json_object_set_new(result, "kept", json_integer(kept));
+    SOW_TRY(sow_put_text(result, "arch", j->model->arch));
+    SOW_TRY(sow_put_text(result, "data", j->data->name));
+    SOW_TRY(sow_put_count(result, "steps", t->steps));
+    SOW_TRY(sow_put_count(result, "weights", weights));
+    SOW_TRY(sow_put_count(result, "kept", kept));
     if (j->data->validation.count > 0)
-        failed |= json_object_set_new(result, "early_stop",
-                                      cli_train_json(&t->curve[sow_early_stop(t->curve, t->evaluations)]));
-    failed |= json_object_set_new(result, "final", cli_train_json(last));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+        SOW_TRY(
+            sow_put_json(result, "early_stop", cli_train_json(&t->curve[sow_early_stop(t->curve, t->evaluations)])));
+    return sow_put_json(result, "final", cli_train_json(last));
 }
 
 static sow_status write_state(job *j, const char *path, const char *passport) {

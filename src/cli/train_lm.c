@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include "cli/train.h"
+#include "nn/lm/base_model.h"
 #include "optim/options.h"
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
 #include "sow/safetensors.h"
 #include "sow/tune.h"
-#include "nn/lm/base_model.h"
 
 /* Held out where --val says nothing: a twentieth, but not more than an evaluation is worth. */
 enum { HELD_OUT_SHARE = 20, HELD_OUT_MAX = 32, EVALUATIONS = 10, MICRO_BATCH = 4 };
@@ -259,9 +259,10 @@ static void say_costs(const job *j) {
     int64_t tokens = batch * j->train->longest;
     double bytes = (double)base_bytes(&j->base, tokens) + 4.0 * (double)(tokens * added_states(j->adapter)) +
                    (double)trained * (j->adapter ? 16 : 12);
-    sow_note("%lld numbers are trained in %lld steps of %lld sequences (about %lld tokens): about %.0f %s and at most %.1f GiB",
-             (long long)trained, (long long)t->steps, (long long)sequences, (long long)(sequences * mean),
-             seconds < 120 ? seconds : seconds / 60, seconds < 120 ? "seconds" : "minutes", bytes / 0x1p30);
+    sow_note(
+        "%lld numbers are trained in %lld steps of %lld sequences (about %lld tokens): about %.0f %s and at most %.1f GiB",
+        (long long)trained, (long long)t->steps, (long long)sequences, (long long)(sequences * mean),
+        seconds < 120 ? seconds : seconds / 60, seconds < 120 ? "seconds" : "minutes", bytes / 0x1p30);
 }
 
 /* ---- results ---- */
@@ -281,18 +282,18 @@ static json_t *measured(const sow_evaluation *e) {
 static sow_status describe(job *j) {
     const sow_training *t = &j->training;
     json_t *r = j->call->result;
-    int failed = json_object_set_new(r, "model", json_string(j->base.inputs[0].name));
-    failed |= json_object_set_new(r, "data", json_string(j->train->name));
-    failed |= json_object_set_new(r, "format", json_string(j->train->format));
-    failed |= json_object_set_new(r, "tune", json_string(j->form));
-    failed |= json_object_set_new(r, "trained", json_integer(sow_state_parameters(trained_state(j))));
-    failed |= json_object_set_new(r, "sequences", json_integer(j->train->count));
-    failed |= json_object_set_new(r, "steps", json_integer(t->curve[t->evaluations - 1].step));
-    failed |= json_object_set_new(r, "start", measured(&t->curve[0]));
-    if (j->validation) failed |= json_object_set_new(r, "best", measured(best_of(j)));
-    failed |= json_object_set_new(r, "final", measured(&t->curve[t->evaluations - 1]));
-    if (t->enough) failed |= json_object_set_new(r, "stopped_early", json_true());
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_text(r, "model", j->base.inputs[0].name));
+    SOW_TRY(sow_put_text(r, "data", j->train->name));
+    SOW_TRY(sow_put_text(r, "format", j->train->format));
+    SOW_TRY(sow_put_text(r, "tune", j->form));
+    SOW_TRY(sow_put_count(r, "trained", sow_state_parameters(trained_state(j))));
+    SOW_TRY(sow_put_count(r, "sequences", j->train->count));
+    SOW_TRY(sow_put_count(r, "steps", t->curve[t->evaluations - 1].step));
+    SOW_TRY(sow_put_json(r, "start", measured(&t->curve[0])));
+    if (j->validation) SOW_TRY(sow_put_json(r, "best", measured(best_of(j))));
+    SOW_TRY(sow_put_json(r, "final", measured(&t->curve[t->evaluations - 1])));
+    if (t->enough) SOW_TRY(sow_put_json(r, "stopped_early", json_true()));
+    return SOW_OK;
 }
 
 /* What the README says of validation. */
@@ -366,17 +367,18 @@ static sow_status passport_of(job *j, const char *file, const char **out) {
 }
 
 static sow_status write_files(job *j) {
-    const char *passport, *score;
+    const char *passport;
     SOW_TRY(describe(j));
     SOW_TRY(passport_of(j, j->adapter ? "adapter_model.safetensors" : "model.safetensors", &passport));
     SOW_TRY(j->adapter ? write_adapter(j, passport) : write_model(j, passport));
     SOW_TRY(cli_train_curve(j->call, j->folder, &j->training));
     SOW_TRY(cli_train_report(j->call, j->folder, passport));
-    score = j->adapter ? sow_arena_format(j->call->arena, "sow lm score --model %s --adapter %s --data %s",
-                                          sow_text(j->call, "model"), j->folder, sow_text(j->call, "data"))
-                       : sow_arena_format(j->call->arena, "sow lm score --model %s --data %s", j->folder,
-                                          sow_text(j->call, "data"));
-    if (!score || json_object_set_new(j->call->result, "next", json_string(score))) return SOW_E_MEMORY;
+    if (j->adapter)
+        SOW_TRY(sow_put_format(j->call->result, "next", "sow lm score --model %s --adapter %s --data %s",
+                               sow_text(j->call, "model"), j->folder, sow_text(j->call, "data")));
+    else
+        SOW_TRY(sow_put_format(j->call->result, "next", "sow lm score --model %s --data %s", j->folder,
+                               sow_text(j->call, "data")));
     return remove_leftovers(j);
 }
 

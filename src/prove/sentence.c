@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "prove/plan.h"
+#include "sow/json.h"
 
 /* ---- numbers ---- */
 
@@ -218,7 +219,7 @@ static json_t *decisions_json(const sow_outcome *o) {
 
 static sow_status add_sentence(json_t *list, const char *sentence) {
     if (!*sentence) return SOW_OK;
-    return json_array_append_new(list, json_string(sentence)) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    return sow_append_json(list, json_string(sentence));
 }
 
 static sow_status add_sentences(sow_arena *arena, const sow_outcome *o, json_t *list) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/table.h"
 #include "sow/text.h"
@@ -10,24 +11,21 @@
 #include "starts/factors/matrix_gd.h"
 
 const sow_option matrix_gd_complete_options[] = {
-    {"table", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "CSV file; empty cells, NA and NaN are filled",
-     SOW_OPTION_REQUIRED | SOW_OPTION_POSITIONAL},
+    SOW_OPTION_FILE("table", "CSV file; empty cells, NA and NaN are filled"),
     SOW_OPTION_LIST(
         "keep",
         "a column that is no measurement (an id, a label), by name or number from 0: comes back as it is; columns of words are kept anyhow"),
     SOW_OPTION_FLAG("one-based", "--keep: numbers count from 1"),
-    {"rank", 0, SOW_TYPE_INT, NULL, 0, 1e6, NULL, NULL,
-     "columns of the factors, 0: offsets alone; default: chosen by held-out cells", 0},
+    SOW_OPTION_INT("rank", NULL, 0, 1e6, "columns of the factors, 0: offsets alone; default: chosen by held-out cells"),
     SOW_OPTION_FLAG("non-negative", "factors without negative elements, no offsets: for counts and amounts"),
     SOW_OPTION_CHOICE("offsets", "both", "both|columns|rows|none", "means that are taken off before"),
-    {"holdout", 0, SOW_TYPE_REAL, "0.1", 0.01, 0.5, NULL, NULL,
-     "share of cells that measure the error and choose nothing", 0},
-    {"folds", 0, SOW_TYPE_INT, "0", 0, 100, NULL, NULL,
-     "of the other cells, to choose rank and steps; 0: 5, or 1 beyond 20,000 cells", 0},
-    {"alpha", 0, SOW_TYPE_REAL, "0.2", 1e-9, 1e3, NULL, NULL, "size of the start", 0},
-    {"ratio", 0, SOW_TYPE_REAL, "3", 1e-3, 1e3, NULL, NULL, "how much smaller G starts than F", 0},
-    {"lr", 0, SOW_TYPE_REAL, "0.2", 1e-9, 10, NULL, NULL, "step size, in units of the largest singular value", 0},
-    {"steps", 0, SOW_TYPE_INT, "1000", 5, 1e6, NULL, "steps", "at most", 0},
+    SOW_OPTION_REAL("holdout", "0.1", 0.01, 0.5, "share of cells that measure the error and choose nothing"),
+    SOW_OPTION_INT("folds", "0", 0, 100,
+                   "of the other cells, to choose rank and steps; 0: 5, or 1 beyond 20,000 cells"),
+    SOW_OPTION_REAL("alpha", "0.2", 1e-9, 1e3, "size of the start"),
+    SOW_OPTION_REAL("ratio", "3", 1e-3, 1e3, "how much smaller G starts than F"),
+    SOW_OPTION_REAL("lr", "0.2", 1e-9, 10, "step size, in units of the largest singular value"),
+    SOW_OPTION_COUNT("steps", "1000", 5, 1e6, "steps", "at most"),
     SOW_OPTION_SEED,
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "the filled table (CSV)",
      SOW_OPTION_REQUIRED | SOW_OPTION_NO_PASSPORT},
@@ -162,14 +160,14 @@ static sow_status write_table(const job *j, const double *filled) {
 
 static sow_status report_columns(const job *j, const sow_complete_result *r) {
     json_t *rows = json_array();
-    SOW_TRY(factors_set(j->call, "columns", rows));
+    SOW_TRY(sow_put_json(j->call->result, "columns", rows));
     for (int64_t i = 0; i < j->count; i++) {
         int64_t missing = 0;
         for (int64_t k = 0; k < j->table.rows; k++) missing += isnan(j->values[k * j->count + i]);
         const char *name = j->table.names ? j->table.names[j->numeric[i]]
                                           : sow_arena_format(j->call->arena, "%lld", (long long)j->numeric[i]);
         json_t *row = json_pack("{s:s, s:I, s:o}", "column", name, "filled", (json_int_t)missing, "held_out_error",
-                                isfinite(r->column_error[i]) ? json_real(r->column_error[i]) : json_null());
+                                sow_json_real(r->column_error[i]));
         if (json_array_append_new(rows, row))
             return sow_fail(SOW_E_FORMAT, "%s: a column's name is not UTF-8", j->table.path);
     }
@@ -178,11 +176,10 @@ static sow_status report_columns(const job *j, const sow_complete_result *r) {
 
 static sow_status report_tried(const job *j, const sow_complete_result *r) {
     json_t *rows = json_array();
-    SOW_TRY(factors_set(j->call, "ranks", rows));
+    SOW_TRY(sow_put_json(j->call->result, "ranks", rows));
     for (int i = 0; i < r->tried_count; i++)
-        if (json_array_append_new(rows, json_pack("{s:I, s:I, s:f}", "rank", (json_int_t)r->tried[i].rank, "steps",
-                                                  (json_int_t)r->tried[i].steps, "error_by_folds", r->tried[i].error)))
-            return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, json_pack("{s:I, s:I, s:f}", "rank", (json_int_t)r->tried[i].rank, "steps",
+                                                (json_int_t)r->tried[i].steps, "error_by_folds", r->tried[i].error)));
     return SOW_OK;
 }
 
@@ -194,16 +191,16 @@ static sow_status report(const job *j, const sow_complete_result *r) {
                               ? "no better than column means on held-out cells: do not trust the filled values"
                               : "factors predict held-out cells better than column means";
     if (isnan(r->test_means)) meaning = "errors are in units of each column's root mean square: 1 is as bad as zeros";
-    SOW_TRY(factors_set(call, "rows", json_integer(j->table.rows)));
-    SOW_TRY(factors_set(call, "measured_columns", json_integer(j->count)));
-    SOW_TRY(factors_set(call, "observed", json_integer(r->observed)));
-    SOW_TRY(factors_set(call, "filled", json_integer(j->missing)));
-    SOW_TRY(factors_set(call, "rank", json_integer(r->rank)));
-    SOW_TRY(factors_set(call, "steps", json_integer(r->steps)));
-    SOW_TRY(factors_set_real(call, "held_out_error", r->test_error));
-    SOW_TRY(factors_set_real(call, "held_out_error_of_offsets", r->test_offsets));
-    SOW_TRY(factors_set_real(call, "held_out_error_of_column_means", r->test_means));
-    SOW_TRY(factors_set(call, "meaning", json_string(meaning)));
+    SOW_TRY(sow_put_count(call->result, "rows", j->table.rows));
+    SOW_TRY(sow_put_count(call->result, "measured_columns", j->count));
+    SOW_TRY(sow_put_count(call->result, "observed", r->observed));
+    SOW_TRY(sow_put_count(call->result, "filled", j->missing));
+    SOW_TRY(sow_put_count(call->result, "rank", r->rank));
+    SOW_TRY(sow_put_count(call->result, "steps", r->steps));
+    SOW_TRY(sow_put_real(call->result, "held_out_error", r->test_error));
+    SOW_TRY(sow_put_real(call->result, "held_out_error_of_offsets", r->test_offsets));
+    SOW_TRY(sow_put_real(call->result, "held_out_error_of_column_means", r->test_means));
+    SOW_TRY(sow_put_text(call->result, "meaning", meaning));
     SOW_TRY(report_tried(j, r));
     return report_columns(j, r);
 }

@@ -77,8 +77,6 @@ sow_status factors_write(sow_call *call, const factors_problem *problem, const s
 /* Plots as SVG, and report.html with these pictures (PNG files) and plots. */
 sow_status factors_report(sow_call *call, const sow_factors *x, const sow_factors_row *rows, int64_t count,
                           const char *const *images, const char *const *captions, int image_count);
-sow_status factors_set(sow_call *call, const char *key, json_t *value);
-sow_status factors_set_real(sow_call *call, const char *key, double value); /* null where not finite */
 /* Makes the output folder, refusing an existing one without --force. */
 sow_status factors_begin(sow_call *call);
 /* Puts a value where the user gave none, so that the passport shows what was used. */

@@ -9,14 +9,6 @@
 
 enum { RECOVERED_MAX = 1 << 26 };
 
-sow_status factors_set(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
-sow_status factors_set_real(sow_call *call, const char *key, double value) {
-    return factors_set(call, key, isfinite(value) ? json_real(value) : json_null());
-}
-
 sow_status factors_begin(sow_call *call) {
     const char *folder = sow_text(call, "out");
     SOW_TRY(sow_check_output(call, folder));

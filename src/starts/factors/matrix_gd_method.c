@@ -2,44 +2,29 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/log.h"
 #include "starts/factors/matrix_gd.h"
 #include "starts/factors/planted.h"
 
-#define GD_OPTIONS                                                                                               \
-    {"rank", 0, SOW_TYPE_INT, "5", 1, 1e6, NULL, NULL, "columns of the factors, at least the true rank", 0},     \
-        SOW_OPTION_FLAG("symmetric", "X X^T for positive semidefinite matrices: slow if --rank is too high"),    \
-        {"alpha", 0, SOW_TYPE_REAL, "0.2", 1e-300, 1e6, NULL, NULL, "size of the start", 0},                     \
-        {"ratio", 0,    SOW_TYPE_REAL,                                                                           \
-         "3",     1e-6, 1e6,                                                                                     \
-         NULL,    NULL, "how much smaller G starts than F; 1: balanced, and slow",                               \
-         0},                                                                                                     \
-        SOW_OPTION_CHOICE("scale", "column", "column|entry", "alpha is the size of a column, or of an element"), \
-        SOW_OPTION_CHOICE("units", "data", "data|absolute",                                                      \
-                          "lr and alpha in units of the largest singular value of A*(y), or as they are"),       \
-        {"lr", 0, SOW_TYPE_REAL, "0.1", 1e-12, 1e6, NULL, NULL, "step size", 0},                                 \
-        {"steps", 0, SOW_TYPE_INT, "2000", 1, 100000000, NULL, "steps", "of gradient descent", 0},               \
-        SOW_OPTION_FLAG("rebalance", "once, make F's columns orthonormal: the rate no longer depends on alpha"), \
-        {"beta", 0,     SOW_TYPE_REAL,                                                                           \
-         NULL,   1e-12, 1e12,                                                                                    \
-         NULL,   NULL,  "their length; default: square root of the largest singular value",                      \
-         0},                                                                                                     \
-        SOW_OPTION_CHOICE(                                                                                       \
-            "switch", "residual", "residual|auto",                                                               \
-            "when to rebalance: at a relative residual, or also when the decay has slowed to a quarter"),        \
-        {"switch-residual",                                                                                      \
-         0,                                                                                                      \
-         SOW_TYPE_REAL,                                                                                          \
-         "1e-3",                                                                                                 \
-         0,                                                                                                      \
-         1,                                                                                                      \
-         NULL,                                                                                                   \
-         NULL,                                                                                                   \
-         "that residual, squared and relative to the measurements",                                              \
-         0},                                                                                                     \
-    {                                                                                                            \
-        "switch-step", 0, SOW_TYPE_INT, NULL, 0, 100000000, NULL, NULL, "rebalance at this step instead", 0      \
-    }
+#define GD_OPTIONS                                                                                                   \
+    SOW_OPTION_INT("rank", "5", 1, 1e6, "columns of the factors, at least the true rank"),                           \
+        SOW_OPTION_FLAG("symmetric", "X X^T for positive semidefinite matrices: slow if --rank is too high"),        \
+        SOW_OPTION_REAL("alpha", "0.2", 1e-300, 1e6, "size of the start"),                                           \
+        SOW_OPTION_REAL("ratio", "3", 1e-6, 1e6, "how much smaller G starts than F; 1: balanced, and slow"),         \
+        SOW_OPTION_CHOICE("scale", "column", "column|entry", "alpha is the size of a column, or of an element"),     \
+        SOW_OPTION_CHOICE("units", "data", "data|absolute",                                                          \
+                          "lr and alpha in units of the largest singular value of A*(y), or as they are"),           \
+        SOW_OPTION_REAL("lr", "0.1", 1e-12, 1e6, "step size"),                                                       \
+        SOW_OPTION_COUNT("steps", "2000", 1, 100000000, "steps", "of gradient descent"),                             \
+        SOW_OPTION_FLAG("rebalance", "once, make F's columns orthonormal: the rate no longer depends on alpha"),     \
+        SOW_OPTION_REAL("beta", NULL, 1e-12, 1e12,                                                                   \
+                        "their length; default: square root of the largest singular value"),                         \
+        SOW_OPTION_CHOICE(                                                                                           \
+            "switch", "residual", "residual|auto",                                                                   \
+            "when to rebalance: at a relative residual, or also when the decay has slowed to a quarter"),            \
+        SOW_OPTION_REAL("switch-residual", "1e-3", 0, 1, "that residual, squared and relative to the measurements"), \
+        SOW_OPTION_INT("switch-step", NULL, 0, 100000000, "rebalance at this step instead")
 
 static const sow_option fit_options[] = {
     FACTORS_MEASUREMENTS, GD_OPTIONS,
@@ -99,7 +84,7 @@ static sow_status diagnose(sow_call *call, const factors_problem *p, const sow_m
     const sow_factors *x = &r->x;
     double degrees = (double)(x->symmetric ? x->n1 : x->n1 + x->n2) * (double)(r->rank > 0 ? r->rank : 1),
            relative = pow(factors_norm(r->residual, p->op.m), 2) / pow(factors_norm(p->y, p->op.m), 2);
-    SOW_TRY(factors_set(call, "diagnosis", lines));
+    SOW_TRY(sow_put_json(call->result, "diagnosis", lines));
     bool failed = false;
 #define SAY(text) (failed |= json_array_append_new(lines, json_string(text)) != 0)
     if ((double)p->op.m < degrees)
@@ -140,29 +125,29 @@ static sow_status report(sow_call *call, const factors_problem *p, const sow_mat
     for (int64_t i = 0; i < r->x.k && i < SOW_FACTORS_SHOWN; i++)
         json_array_append_new(singular, json_real(r->singular[i]));
     double gross = gross_share(p, r->residual, spread, work);
-    SOW_TRY(factors_set(call, "matrix", json_string(shape)));
-    SOW_TRY(factors_set(call, "operator", json_string(p->what)));
-    SOW_TRY(factors_set(call, "factors", json_string(r->x.symmetric ? "X X^T" : "F G^T")));
-    SOW_TRY(factors_set(call, "measurements", json_integer(p->op.m)));
-    SOW_TRY(factors_set_real(call, "start_norm", r->start_norm));
-    SOW_TRY(factors_set_real(call, "step_size", r->lr));
-    SOW_TRY(factors_set(call, "steps", json_integer(r->steps)));
-    SOW_TRY(factors_set(call, "rebalanced_at", r->switched >= 0 ? json_integer(r->switched) : json_null()));
-    if (r->switched >= 0) SOW_TRY(factors_set_real(call, "beta", r->beta));
-    SOW_TRY(factors_set_real(call, "loss", r->loss[r->steps]));
-    SOW_TRY(
-        factors_set_real(call, "relative_residual", factors_norm(r->residual, p->op.m) / factors_norm(p->y, p->op.m)));
-    if (r->error) SOW_TRY(factors_set_real(call, "squared_error", r->error[r->steps]));
-    SOW_TRY(factors_set(call, "rank", json_integer(r->rank)));
-    SOW_TRY(factors_set(call, "singular_values", singular));
-    SOW_TRY(factors_set(call, "decay", json_string(words)));
-    SOW_TRY(factors_set_real(call, "rate", r->decay.rate));
-    SOW_TRY(factors_set_real(call, "slope", r->decay.slope));
-    SOW_TRY(factors_set_real(call, "r2_linear", r->decay.r2_linear));
-    SOW_TRY(factors_set_real(call, "r2_power", r->decay.r2_power));
-    SOW_TRY(factors_set_real(call, "slope_of_last_two_thirds", tail_slope(e, r->steps + 1)));
-    SOW_TRY(factors_set_real(call, "imbalance_low", r->rows[r->row_count - 1].imbalance_low));
-    SOW_TRY(factors_set_real(call, "imbalance_high", r->rows[r->row_count - 1].imbalance_high));
+    SOW_TRY(sow_put_text(call->result, "matrix", shape));
+    SOW_TRY(sow_put_text(call->result, "operator", p->what));
+    SOW_TRY(sow_put_text(call->result, "factors", r->x.symmetric ? "X X^T" : "F G^T"));
+    SOW_TRY(sow_put_count(call->result, "measurements", p->op.m));
+    SOW_TRY(sow_put_real(call->result, "start_norm", r->start_norm));
+    SOW_TRY(sow_put_real(call->result, "step_size", r->lr));
+    SOW_TRY(sow_put_count(call->result, "steps", r->steps));
+    SOW_TRY(sow_put_json(call->result, "rebalanced_at", r->switched >= 0 ? json_integer(r->switched) : json_null()));
+    if (r->switched >= 0) SOW_TRY(sow_put_real(call->result, "beta", r->beta));
+    SOW_TRY(sow_put_real(call->result, "loss", r->loss[r->steps]));
+    SOW_TRY(sow_put_real(call->result, "relative_residual",
+                         factors_norm(r->residual, p->op.m) / factors_norm(p->y, p->op.m)));
+    if (r->error) SOW_TRY(sow_put_real(call->result, "squared_error", r->error[r->steps]));
+    SOW_TRY(sow_put_count(call->result, "rank", r->rank));
+    SOW_TRY(sow_put_json(call->result, "singular_values", singular));
+    SOW_TRY(sow_put_text(call->result, "decay", words));
+    SOW_TRY(sow_put_real(call->result, "rate", r->decay.rate));
+    SOW_TRY(sow_put_real(call->result, "slope", r->decay.slope));
+    SOW_TRY(sow_put_real(call->result, "r2_linear", r->decay.r2_linear));
+    SOW_TRY(sow_put_real(call->result, "r2_power", r->decay.r2_power));
+    SOW_TRY(sow_put_real(call->result, "slope_of_last_two_thirds", tail_slope(e, r->steps + 1)));
+    SOW_TRY(sow_put_real(call->result, "imbalance_low", r->rows[r->row_count - 1].imbalance_low));
+    SOW_TRY(sow_put_real(call->result, "imbalance_high", r->rows[r->row_count - 1].imbalance_high));
     return diagnose(call, p, c, r, gross);
 }
 

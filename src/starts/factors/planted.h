@@ -19,31 +19,29 @@ sow_status factors_plant(const factors_planted *p, sow_arena *arena, factors_pro
 sow_status factors_noise(const factors_planted *p, sow_arena *arena, double **noise);
 
 /* The options of `simulate` actions that say what is planted, and where problem and summary go. */
-#define FACTORS_PLANTED(measurements)                                                                                    \
-    {"n1", 0, SOW_TYPE_INT, "30", 1, 1e6, NULL, NULL, "rows of the matrix", 0},                                          \
-        {"n2", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, NULL, "columns; default: as rows", 0},                               \
-        {"truth-rank", 0, SOW_TYPE_INT, "2", 1, 1e6, NULL, NULL, "rank of the true matrix", 0},                          \
-        {"kappa", 0, SOW_TYPE_REAL, "1", 1, 1e12, NULL, NULL, "its condition number: singular values from 1 to 1/kappa", \
-         0},                                                                                                             \
-        SOW_OPTION_CHOICE("measure", "gaussian", "gaussian|rank-one|entries|identity", "what is measured"),              \
-        {"m", 0, SOW_TYPE_INT, measurements, 1, 1e9, NULL, NULL, "measurements", 0},                                     \
-        SOW_OPTION_FLAG("symmetric-operator", "gaussian: symmetric matrices"),                                           \
-        {"noise", 0, SOW_TYPE_REAL, "0", 0, 1e12, NULL, NULL, "standard deviation of noise on every measurement", 0},    \
-        SOW_OPTION_CHOICE("noise-kind", "gaussian", "gaussian|laplace|cauchy",                                           \
+#define FACTORS_PLANTED(measurements)                                                                       \
+    SOW_OPTION_INT("n1", "30", 1, 1e6, "rows of the matrix"),                                               \
+        SOW_OPTION_INT("n2", NULL, 1, 1e6, "columns; default: as rows"),                                    \
+        SOW_OPTION_INT("truth-rank", "2", 1, 1e6, "rank of the true matrix"),                               \
+        SOW_OPTION_REAL("kappa", "1", 1, 1e12, "its condition number: singular values from 1 to 1/kappa"),  \
+        SOW_OPTION_CHOICE("measure", "gaussian", "gaussian|rank-one|entries|identity", "what is measured"), \
+        SOW_OPTION_INT("m", measurements, 1, 1e9, "measurements"),                                          \
+        SOW_OPTION_FLAG("symmetric-operator", "gaussian: symmetric matrices"),                              \
+        SOW_OPTION_REAL("noise", "0", 0, 1e12, "standard deviation of noise on every measurement"),         \
+        SOW_OPTION_CHOICE("noise-kind", "gaussian", "gaussian|laplace|cauchy",                              \
                           "its distribution (cauchy: --noise is its scale)")
-#define FACTORS_PLANTED_OUTPUTS                                                                                  \
-    {"save",                                                                                                     \
-     0,                                                                                                          \
-     SOW_TYPE_OUTPUT,                                                                                            \
-     NULL,                                                                                                       \
-     0,                                                                                                          \
-     0,                                                                                                          \
-     NULL,                                                                                                       \
-     NULL,                                                                                                       \
-     "folder for y.npy, A.npy and truth.npy of the problem",                                                     \
-     SOW_OPTION_NO_PASSPORT},                                                                                    \
-        {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "summary as a JSON file", SOW_OPTION_NO_PASSPORT}, \
-        SOW_OPTION_FORCE
+#define FACTORS_PLANTED_OUTPUTS                              \
+    {"save",                                                 \
+     0,                                                      \
+     SOW_TYPE_OUTPUT,                                        \
+     NULL,                                                   \
+     0,                                                      \
+     0,                                                      \
+     NULL,                                                   \
+     NULL,                                                   \
+     "folder for y.npy, A.npy and truth.npy of the problem", \
+     SOW_OPTION_NO_PASSPORT},                                \
+        SOW_OPTION_OUTPUT_OR("summary as a JSON file"), SOW_OPTION_FORCE
 
 sow_status factors_planted_options(sow_call *call, bool psd, factors_planted *out);
 sow_status factors_planted_outputs(sow_call *call, const factors_problem *p);

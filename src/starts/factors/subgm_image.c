@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "sow/image.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/random.h"
 #include "starts/factors/subgm.h"
@@ -96,8 +97,8 @@ static sow_status compare(sow_call *call, const subgm_picture *t, const double *
     int64_t n = t->channels * t->height * t->width;
     median_filter(t, corrupted, work);
     double after = distance(recovered, t->original, n), median = distance(work, t->original, n);
-    SOW_TRY(factors_set_real(call, "relative_error_of_corrupted", distance(corrupted, t->original, n)));
-    SOW_TRY(factors_set_real(call, "relative_error_of_median_filter", median));
+    SOW_TRY(sow_put_real(call->result, "relative_error_of_corrupted", distance(corrupted, t->original, n)));
+    SOW_TRY(sow_put_real(call->result, "relative_error_of_median_filter", median));
     if (after > median)
         sow_warn("a 3 x 3 median filter is nearer to this picture (%.3f against %.3f): it is not of low rank", median,
                  after);

@@ -2,14 +2,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/log.h"
 #include "starts/factors/subgm.h"
 
 static const sow_option fit_options[] = {
     FACTORS_MEASUREMENTS,
     SOW_OPTION_PATH("image", NULL, "robust PCA of a picture (PNG, JPEG) instead of measurements"),
-    {"corrupt", 0, SOW_TYPE_REAL, "0", 0, 0.95, NULL, NULL,
-     "--image: share of values replaced by salt and pepper first", 0},
+    SOW_OPTION_REAL("corrupt", "0", 0, 0.95, "--image: share of values replaced by salt and pepper first"),
     SOW_OPTION_CHOICE("kind", "auto", "auto|psd|general",
                       "X = U U^T, or F G^T; auto: psd for square dense and for rank-one operators with one file"),
     SUBGM_FIT_OPTIONS,
@@ -84,11 +84,11 @@ static void diagnose(const factors_problem *p, const sow_subgm_config *c, const 
 
 static sow_status report_tried(sow_call *call, const sow_subgm_result *r) {
     json_t *rows = json_array();
-    SOW_TRY(factors_set(call, "budgets", rows));
+    SOW_TRY(sow_put_json(call->result, "budgets", rows));
     for (int i = 0; i < r->tried_count; i++) {
         json_t *row = json_pack("{s:f, s:f, s:I}", "budget", r->tried[i].budget, "median_held_out_residual",
                                 r->tried[i].holdout, "best_step", (json_int_t)r->tried[i].best_step);
-        if (json_array_append_new(rows, row)) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }
@@ -97,9 +97,9 @@ static sow_status report_errors(sow_call *call, const factors_problem *p, const 
     double *product, truth = factors_norm(p->truth, p->op.n1 * p->op.n2);
     SOW_TRY(SOW_NEW(call->arena, product, p->op.n1 * p->op.n2));
     double error = factors_error(&r->x, p->truth, product);
-    SOW_TRY(factors_set_real(call, "error", error));
-    SOW_TRY(factors_set_real(call, "relative_error", truth > 0 ? error / truth : NAN));
-    return factors_set_real(call, "least_error_on_the_way", r->least_error);
+    SOW_TRY(sow_put_real(call->result, "error", error));
+    SOW_TRY(sow_put_real(call->result, "relative_error", truth > 0 ? error / truth : NAN));
+    return sow_put_real(call->result, "least_error_on_the_way", r->least_error);
 }
 
 sow_status subgm_report(sow_call *call, const factors_problem *p, const sow_subgm_config *c,
@@ -112,26 +112,26 @@ sow_status subgm_report(sow_call *call, const factors_problem *p, const sow_subg
     for (int64_t i = 0; i < p->op.m; i++) loss += fabs(r->residual[i]) / (double)p->op.m;
     for (int64_t i = 0; i < r->x.k && i < SOW_FACTORS_SHOWN; i++)
         json_array_append_new(singular, json_real(r->singular[i]));
-    SOW_TRY(factors_set(call, "matrix", json_string(shape)));
-    SOW_TRY(factors_set(call, "operator", json_string(p->what)));
-    SOW_TRY(factors_set(call, "kind", json_string(p->op.symmetric ? "psd" : "general")));
-    SOW_TRY(factors_set(call, "measurements", json_integer(p->op.m)));
-    SOW_TRY(factors_set(call, "search_rank", json_integer(r->x.k)));
-    SOW_TRY(factors_set(call, "rank", json_integer(r->rank)));
-    SOW_TRY(factors_set(call, "singular_values", singular));
-    SOW_TRY(factors_set(call, "outliers", json_integer(r->outliers)));
-    SOW_TRY(factors_set_real(call, "outlier_share", (double)r->outliers / (double)p->op.m));
-    SOW_TRY(factors_set_real(call, "residual_spread", r->spread));
-    SOW_TRY(factors_set_real(call, "mean_absolute_residual", loss));
-    SOW_TRY(factors_set_real(call, "held_out_median", r->holdout));
-    SOW_TRY(factors_set(call, "steps", json_integer(r->steps)));
-    SOW_TRY(factors_set(call, "kept_step", json_integer(r->best_step)));
-    SOW_TRY(factors_set_real(call, "rho", r->rho));
-    SOW_TRY(factors_set_real(call, "travel", r->travel));
+    SOW_TRY(sow_put_text(call->result, "matrix", shape));
+    SOW_TRY(sow_put_text(call->result, "operator", p->what));
+    SOW_TRY(sow_put_text(call->result, "kind", p->op.symmetric ? "psd" : "general"));
+    SOW_TRY(sow_put_count(call->result, "measurements", p->op.m));
+    SOW_TRY(sow_put_count(call->result, "search_rank", r->x.k));
+    SOW_TRY(sow_put_count(call->result, "rank", r->rank));
+    SOW_TRY(sow_put_json(call->result, "singular_values", singular));
+    SOW_TRY(sow_put_count(call->result, "outliers", r->outliers));
+    SOW_TRY(sow_put_real(call->result, "outlier_share", (double)r->outliers / (double)p->op.m));
+    SOW_TRY(sow_put_real(call->result, "residual_spread", r->spread));
+    SOW_TRY(sow_put_real(call->result, "mean_absolute_residual", loss));
+    SOW_TRY(sow_put_real(call->result, "held_out_median", r->holdout));
+    SOW_TRY(sow_put_count(call->result, "steps", r->steps));
+    SOW_TRY(sow_put_count(call->result, "kept_step", r->best_step));
+    SOW_TRY(sow_put_real(call->result, "rho", r->rho));
+    SOW_TRY(sow_put_real(call->result, "travel", r->travel));
     if (p->truth) SOW_TRY(report_errors(call, p, r));
     if (r->tried_count > 1) SOW_TRY(report_tried(call, r));
     diagnose(p, c, r, &d);
-    SOW_TRY(factors_set(call, "diagnosis", d.lines));
+    SOW_TRY(sow_put_json(call->result, "diagnosis", d.lines));
     return d.failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
 }
 

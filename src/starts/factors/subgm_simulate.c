@@ -12,10 +12,10 @@
 
 const sow_option subgm_simulate_options[] = {
     FACTORS_PLANTED("600"),
-    {"outliers", 0, SOW_TYPE_REAL, "0.1", 0, 1, NULL, NULL, "share of measurements that are grossly wrong", 0},
-    {"outlier-sd", 0, SOW_TYPE_REAL, "10", 0, 1e12, NULL, NULL, "standard deviation of what is added to them", 0},
-    {"budget-of", 0, SOW_TYPE_REAL, NULL, 1e-300, 1, NULL, NULL,
-     "the budget rule with this alpha instead of --alpha, to compare starts over one path", 0},
+    SOW_OPTION_REAL("outliers", "0.1", 0, 1, "share of measurements that are grossly wrong"),
+    SOW_OPTION_REAL("outlier-sd", "10", 0, 1e12, "standard deviation of what is added to them"),
+    SOW_OPTION_REAL("budget-of", NULL, 1e-300, 1,
+                    "the budget rule with this alpha instead of --alpha, to compare starts over one path"),
     SOW_OPTION_CHOICE("kind", "psd", "psd|general", "the truth, and what is fitted: U U^T or F G^T"),
     SUBGM_FIT_OPTIONS,
     SOW_OPTION_SEED,
@@ -27,7 +27,7 @@ const sow_option subgm_simulate_options[] = {
 static sow_status report_loss(sow_call *call, const double *noise, int64_t m) {
     double sum = 0;
     for (int64_t i = 0; i < m; i++) sum += fabs(noise[i]) / (double)m;
-    return factors_set_real(call, "mean_absolute_residual_of_truth", sum);
+    return sow_put_real(call->result, "mean_absolute_residual_of_truth", sum);
 }
 
 static double rule_for(const sow_call *call, const sow_subgm_config *c, int64_t rank) {
@@ -64,13 +64,13 @@ const sow_option subgm_sign_rip_options[] = {
     SOW_OPTION_PATH("matrix-b", NULL, "rank-one: the second vectors"),
     SOW_OPTION_TEXT("shape", NULL, "of the matrices, as n1xn2; default: square"),
     {"memory", 0, SOW_TYPE_TEXT, NULL, 0, 0, NULL, NULL, "bound of resident memory, like 256M", SOW_OPTION_NO_PASSPORT},
-    {"n1", 0, SOW_TYPE_INT, "30", 1, 1e6, NULL, NULL, "without --operator: rows and columns", 0},
-    {"m", 0, SOW_TYPE_INT, "600", 1, 1e9, NULL, NULL, "without --operator: measurements", 0},
-    {"rank", 0, SOW_TYPE_INT, "2", 1, 1e6, NULL, NULL, "of the random matrices", 0},
-    {"outliers", 0, SOW_TYPE_REAL, "0", 0, 1, NULL, NULL, "share of measurements that are grossly wrong", 0},
-    {"outlier-sd", 0, SOW_TYPE_REAL, "10", 0, 1e12, NULL, NULL, "their standard deviation, in norms of X", 0},
-    {"noise", 0, SOW_TYPE_REAL, "0", 0, 1e12, NULL, NULL, "standard deviation of dense noise, in norms of X", 0},
-    {"pairs", 0, SOW_TYPE_INT, "50", 1, 100000, NULL, NULL, "random matrices, each against as many directions", 0},
+    SOW_OPTION_INT("n1", "30", 1, 1e6, "without --operator: rows and columns"),
+    SOW_OPTION_INT("m", "600", 1, 1e9, "without --operator: measurements"),
+    SOW_OPTION_INT("rank", "2", 1, 1e6, "of the random matrices"),
+    SOW_OPTION_REAL("outliers", "0", 0, 1, "share of measurements that are grossly wrong"),
+    SOW_OPTION_REAL("outlier-sd", "10", 0, 1e12, "their standard deviation, in norms of X"),
+    SOW_OPTION_REAL("noise", "0", 0, 1e12, "standard deviation of dense noise, in norms of X"),
+    SOW_OPTION_INT("pairs", "50", 1, 100000, "random matrices, each against as many directions"),
     SOW_OPTION_SEED,
     {0},
 };
@@ -106,17 +106,17 @@ sow_status subgm_sign_rip(sow_call *call) {
     if (!status)
         status = sow_subgm_sign_rip(&p.op, noise, sow_int(call, "rank"), (int)sow_int(call, "pairs"), planted.seed,
                                     call->arena, &found);
-    if (!status) status = factors_set(call, "measurements", json_integer(p.op.m));
-    if (!status) status = factors_set_real(call, "delta", found.delta);
-    if (!status) status = factors_set_real(call, "mean_delta", found.mean_delta);
-    if (!status) status = factors_set_real(call, "phi", found.phi);
-    if (!status) status = factors_set_real(call, "phi_of_gaussian_operators", phi_of_gaussian(outliers, sd, dense));
+    if (!status) status = sow_put_count(call->result, "measurements", p.op.m);
+    if (!status) status = sow_put_real(call->result, "delta", found.delta);
+    if (!status) status = sow_put_real(call->result, "mean_delta", found.mean_delta);
+    if (!status) status = sow_put_real(call->result, "phi", found.phi);
+    if (!status) status = sow_put_real(call->result, "phi_of_gaussian_operators", phi_of_gaussian(outliers, sd, dense));
     if (!status)
-        status = factors_set(call, "meaning",
-                             json_string(found.delta < 0.5 ? "signs keep directions: recovery can be expected"
-                                         : found.delta < 1
-                                             ? "signs keep directions roughly: small budgets and hold-out are advised"
-                                             : "signs lose directions: more measurements are needed"));
+        status = sow_put_text(call->result, "meaning",
+                              found.delta < 0.5 ? "signs keep directions: recovery can be expected"
+                              : found.delta < 1
+                                  ? "signs keep directions roughly: small budgets and hold-out are advised"
+                                  : "signs lose directions: more measurements are needed");
     factors_close(&p);
     return status;
 }

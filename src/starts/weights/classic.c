@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sow/file.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "sow/method.h"
 #include "sow/safetensors.h"
@@ -38,11 +39,11 @@ static const sow_option options[] = {
     PARAMETER("mean", "normal, truncated-normal: mean; default 0"),
     PARAMETER("sd", "normal, truncated-normal, sparse: standard deviation; default 1, sparse 0.01"),
     PARAMETER("value", "constant: the value; default 0"),
-    {"sparsity", 0, SOW_TYPE_REAL, NULL, 0, 1, NULL, NULL, "sparse: fraction of zeros in a column", 0},
+    SOW_OPTION_REAL("sparsity", NULL, 0, 1, "sparse: fraction of zeros in a column"),
     PARAMETER("scale", "variance-scaling: factor of the variance; default 1"),
     SOW_OPTION_CHOICE("distribution", NULL, "truncated_normal|untruncated_normal|uniform",
                       "variance-scaling: default truncated_normal"),
-    {"groups", 0, SOW_TYPE_INT, NULL, 1, 1 << 20, NULL, NULL, "dirac: groups of the convolution; default 1", 0},
+    SOW_OPTION_INT("groups", NULL, 1, 1 << 20, "dirac: groups of the convolution; default 1"),
     SOW_OPTION_SEED,
     SOW_OPTION_CHOICE("rng", "sow", "sow|torch-cpu|numpy|pcg64",
                       "random numbers: own streams by tensor name, or those of torch.manual_seed, "
@@ -50,13 +51,12 @@ static const sow_option options[] = {
     SOW_OPTION_PATH("order", NULL,
                     "text file, a name a line: order in which one stream is drawn (torch-cpu, numpy, pcg64)"),
     SOW_OPTION_TEXT("input", NULL, "--arch: input as CxHxW; default: that of --data, or of the architecture's paper"),
-    {"classes", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, NULL,
-     "--arch: number of classes; default: that of --data, or of the architecture's paper", 0},
+    SOW_OPTION_INT("classes", NULL, 1, 1e6,
+                   "--arch: number of classes; default: that of --data, or of the architecture's paper"),
     SOW_OPTION_PATH("data", NULL,
                     "--arch: data set whose sizes the network takes, and from which lsuv draws its batch"),
-    {"batch", 0, SOW_TYPE_INT, NULL, 2, 1 << 20, NULL, "examples", "lsuv: size of the batch; default 256", 0},
-    {"tolerance", 0, SOW_TYPE_REAL, NULL, 1e-6, 1, NULL, NULL,
-     "lsuv: how far an output's variance may stay from 1; default 0.1", 0},
+    SOW_OPTION_COUNT("batch", NULL, 2, 1 << 20, "examples", "lsuv: size of the batch; default 256"),
+    SOW_OPTION_REAL("tolerance", NULL, 1e-6, 1, "lsuv: how far an output's variance may stay from 1; default 0.1"),
     SOW_OPTION_OUTPUT("the start (safetensors)"),
     SOW_OPTION_FORCE,
     {0},
@@ -74,10 +74,6 @@ typedef struct job {
     sow_lsuv_layer *layers;
     int64_t layer_count;
 } job;
-
-static sow_status no_memory(void) {
-    return sow_fail(SOW_E_MEMORY, "out of memory, or text that is not UTF-8");
-}
 
 /* ---- schemes and rules ---- */
 
@@ -245,21 +241,17 @@ static sow_status start_file(job *j) {
 
 /* ---- the result ---- */
 
-static json_t *number_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static sow_status report_tensors(job *j) {
     json_t *rows = json_array();
-    if (json_object_set_new(j->call->result, "tensors", rows)) return no_memory();
+    SOW_TRY(sow_put_json(j->call->result, "tensors", rows));
     for (int64_t i = 0; i < j->count; i++) {
         const sow_filled *f = &j->report[i];
         char shape[SOW_SHAPE_TEXT], scheme[SOW_INIT_TEXT];
         json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "tensor", f->name, "shape",
                                 sow_shape_text(f->shape, shape), "dtype", sow_dtype_name(f->shape.dtype), "scheme",
-                                sow_init_text(&f->init, scheme), "mean", number_or_null(f->mean), "sd",
-                                number_or_null(f->sd));
-        if (json_array_append_new(rows, row)) return no_memory();
+                                sow_init_text(&f->init, scheme), "mean", sow_json_real(f->mean), "sd",
+                                sow_json_real(f->sd));
+        SOW_TRY(sow_append_json(rows, row));
     }
     return SOW_OK;
 }
@@ -267,7 +259,7 @@ static sow_status report_tensors(job *j) {
 /* One row a scheme: for people, where there are many tensors. */
 static sow_status report_schemes(job *j) {
     json_t *rows = json_array(), *by_scheme = json_object();
-    sow_status status = json_object_set_new(j->call->result, "schemes", rows) || !by_scheme ? no_memory() : SOW_OK;
+    sow_status status = sow_put_json(j->call->result, "schemes", rows);
     for (int64_t i = 0; status == SOW_OK && i < j->count; i++) {
         char scheme[SOW_INIT_TEXT];
         sow_init_text(&j->report[i].init, scheme);
@@ -275,14 +267,14 @@ static sow_status report_schemes(job *j) {
         if (!row) {
             row = json_pack("{s:s, s:i, s:i, s:s, s:s}", "scheme", scheme, "tensors", 0, "elements", 0, "first",
                             j->report[i].name, "last", "");
-            if (json_object_set(by_scheme, scheme, row) || json_array_append_new(rows, row)) status = no_memory();
+            status = sow_put_json(by_scheme, scheme, json_incref(row));
+            if (!status) status = sow_append_json(rows, row);
         }
         int64_t tensors = json_integer_value(json_object_get(row, "tensors")),
                 elements = json_integer_value(json_object_get(row, "elements"));
-        bool failed = json_object_set_new(row, "tensors", json_integer(tensors + 1)) ||
-                      json_object_set_new(row, "elements", json_integer(elements + sow_count(j->report[i].shape))) ||
-                      json_object_set_new(row, "last", json_string(j->report[i].name));
-        if (failed) status = no_memory();
+        if (!status) status = sow_put_count(row, "tensors", tensors + 1);
+        if (!status) status = sow_put_count(row, "elements", elements + sow_count(j->report[i].shape));
+        if (!status) status = sow_put_text(row, "last", j->report[i].name);
     }
     json_decref(by_scheme);
     return status;
@@ -290,12 +282,11 @@ static sow_status report_schemes(job *j) {
 
 static sow_status report_layers(job *j) {
     json_t *rows = json_array();
-    if (json_object_set_new(j->call->result, "variances", rows)) return no_memory();
+    SOW_TRY(sow_put_json(j->call->result, "variances", rows));
     for (int64_t i = 0; i < j->layer_count; i++) {
         const sow_lsuv_layer *l = &j->layers[i];
-        if (json_array_append_new(
-                rows, json_pack("{s:s, s:f, s:f}", "layer", l->site, "before", l->before, "after", l->after)))
-            return no_memory();
+        SOW_TRY(sow_append_json(
+            rows, json_pack("{s:s, s:f, s:f}", "layer", l->site, "before", l->before, "after", l->after)));
     }
     return SOW_OK;
 }
@@ -308,19 +299,16 @@ static sow_status report_all(job *j) {
         filled++;
         elements += sow_count(j->report[i].shape);
     }
-    if (json_object_set_new(call->result, "initialised", json_integer(filled)) ||
-        json_object_set_new(call->result, "kept", json_integer(j->count - filled)) ||
-        json_object_set_new(call->result, "elements", json_integer(elements)))
-        return no_memory();
+    SOW_TRY(sow_put_count(call->result, "initialised", filled));
+    SOW_TRY(sow_put_count(call->result, "kept", j->count - filled));
+    SOW_TRY(sow_put_count(call->result, "elements", elements));
     SOW_TRY(call->json || j->count <= ROWS_SHOWN ? report_tensors(j) : report_schemes(j));
     if (j->layer_count > 0) SOW_TRY(report_layers(j));
     SOW_TRY(sow_wrote(call, sow_text(call, "out")));
     const char *arch = sow_text(call, "arch"), *out = sow_text(call, "out"), *data = sow_text(call, "data");
-    char *next = arch ? sow_arena_format(call->arena, "sow train --arch %s --data %s --start %s --steps 1000 -o run/",
-                                         arch, data ? data : "fashion-mnist", out)
-                      : sow_arena_format(call->arena, "sow inspect %s", out);
-    if (!next) return SOW_E_MEMORY;
-    return json_object_set_new(call->result, "next", json_string(next)) ? no_memory() : SOW_OK;
+    if (!arch) return sow_put_format(call->result, "next", "sow inspect %s", out);
+    return sow_put_format(call->result, "next", "sow train --arch %s --data %s --start %s --steps 1000 -o run/", arch,
+                          data ? data : "fashion-mnist", out);
 }
 
 static sow_status run(sow_call *call) {

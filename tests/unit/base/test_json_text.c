@@ -1,4 +1,5 @@
 /* JSON as text. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,6 +73,49 @@ static void deep_nesting_is_refused(void **state) {
     json_decref(value);
 }
 
+/* ---- members ---- */
+
+static const char *compact(const json_t *value) {
+    char *text;
+    assert_int_equal(sow_json_text(arena, value, 0, &text), SOW_OK);
+    return text;
+}
+
+static void members_keep_their_order_and_are_replaced(void **state) {
+    json_t *object = json_object(), *list = json_array();
+    assert_int_equal(sow_put_text(object, "name", "b"), SOW_OK);
+    assert_int_equal(sow_put_count(object, "count", (int64_t)1 << 40), SOW_OK);
+    assert_int_equal(sow_put_flag(object, "flag", true), SOW_OK);
+    assert_int_equal(sow_put_format(object, "next", "sow %s %d", "x", 3), SOW_OK);
+    assert_int_equal(sow_put_json(object, "list", list), SOW_OK);
+    assert_int_equal(sow_append_json(list, json_integer(7)), SOW_OK);
+    assert_int_equal(sow_put_text(object, "name", "a"), SOW_OK);
+    assert_int_equal(sow_put_text(object, "none", NULL), SOW_OK);
+    assert_string_equal(compact(object), "{\"name\":\"a\",\"count\":1099511627776,\"flag\":true,"
+                                         "\"next\":\"sow x 3\",\"list\":[7],\"none\":null}");
+    json_decref(object);
+}
+
+static void what_is_not_finite_is_null_or_left_out(void **state) {
+    json_t *object = json_object();
+    assert_int_equal(sow_put_real(object, "a", 0.5), SOW_OK);
+    assert_int_equal(sow_put_real(object, "b", NAN), SOW_OK);
+    assert_int_equal(sow_put_known(object, "c", INFINITY), SOW_OK);
+    assert_int_equal(sow_put_known(object, "d", 2), SOW_OK);
+    assert_string_equal(compact(object), "{\"a\":0.5,\"b\":null,\"d\":2.0}");
+    json_decref(object);
+}
+
+static void what_cannot_be_put_is_said(void **state) {
+    json_t *object = json_object();
+    assert_int_equal(sow_put_text(object, "name", "\xff"), SOW_E_MEMORY);
+    assert_int_equal(sow_put_format(object, "name", "%s", "\xff"), SOW_E_MEMORY);
+    assert_int_equal(sow_put_json(object, "name", NULL), SOW_E_MEMORY);
+    assert_int_equal(sow_append_json(object, json_integer(1)), SOW_E_MEMORY); /* no array */
+    assert_int_equal(json_object_size(object), 0);
+    json_decref(object);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reals_are_as_short_as_they_can_be),
@@ -80,6 +124,9 @@ int main(void) {
         cmocka_unit_test(pretty_text_has_one_value_a_line),
         cmocka_unit_test(a_text_reads_back_equal),
         cmocka_unit_test(deep_nesting_is_refused),
+        cmocka_unit_test(members_keep_their_order_and_are_replaced),
+        cmocka_unit_test(what_is_not_finite_is_null_or_left_out),
+        cmocka_unit_test(what_cannot_be_put_is_said),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -249,6 +249,54 @@ static void a_file_is_svg_or_png_by_its_name(void **state) {
     FAILS(sow_plot_write("/nowhere/plot.svg", &plot), SOW_E_IO, "/nowhere/plot.svg");
 }
 
+/* ---- curves of arms ---- */
+
+static const char *in_tmp(const char *name) {
+    return sow_path_join(arena, getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", name);
+}
+
+static void curves_say_where_each_arm_ends(void **state) {
+    const double left[] = {100, 50, 25}, a[] = {0.5, 0.75, NAN}, b[] = {0.4, 0.3, 0.2}, low[] = {0.3, 0.2, 0.1},
+                 high[] = {0.5, 0.4, 0.3};
+    const sow_curve arms[] = {{"ticket", 3, left, a, NULL, NULL}, {"reinit", 3, left, b, low, high}};
+    sow_curves curves = {.title = "Accuracy",
+                         .x = {.label = "weights left [%]", .log = true},
+                         .y = {.label = "accuracy"},
+                         .curves = arms,
+                         .count = 2,
+                         .end = "Where fewest are left",
+                         .unit = "%",
+                         .reference = "dense",
+                         .reference_says = "the dense network",
+                         .reference_value = 0.625};
+    const char *path = in_tmp("curves.svg");
+    char *text;
+    size_t size;
+    bool written;
+    OK(sow_curves_write(arena, &curves, path, &written));
+    assert_true(written);
+    OK(sow_read_file(arena, path, 1 << 20, &text, &size));
+    assert_non_null(
+        strstr(text, "Where fewest are left: ticket 0.75 at 50 %, reinit 0.2 at 25 %; the dense network 0.625."));
+    curves.reference_value = NAN, curves.count = 1;
+    OK(sow_curves_write(arena, &curves, path, &written));
+    OK(sow_read_file(arena, path, 1 << 20, &text, &size));
+    assert_non_null(strstr(text, "Where fewest are left: ticket 0.75 at 50 %."));
+    assert_null(strstr(text, "dense"));
+    unlink(path);
+}
+
+static void curves_without_a_value_are_not_drawn(void **state) {
+    const double one[] = {1}, none[] = {NAN};
+    const sow_curve arm = {"ticket", 1, one, none, NULL, NULL};
+    const sow_curves curves = {.curves = &arm, .count = 1, .end = "At the end", .unit = "", .reference_value = NAN};
+    const char *path = in_tmp("none.svg");
+    bool written = true;
+    OK(sow_curves_write(arena, &curves, path, &written));
+    assert_false(written);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_value_is_drawn_where_the_axes_say),
@@ -263,6 +311,8 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_drawn_is_refused),
         cmocka_unit_test(extreme_ranges_have_ticks),
         cmocka_unit_test(a_file_is_svg_or_png_by_its_name),
+        cmocka_unit_test(curves_say_where_each_arm_ends),
+        cmocka_unit_test(curves_without_a_value_are_not_drawn),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

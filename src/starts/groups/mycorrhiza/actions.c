@@ -73,10 +73,6 @@ static sow_status assign(const mycorrhiza_job *job, const sow_individuals *indiv
     return SOW_OK;
 }
 
-static json_t *real_or_null(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 /* ---- files ---- */
 
 typedef struct output {
@@ -138,7 +134,7 @@ static sow_status write_assignment(const output *o, const outcome *found, const 
         }
         sow_writer_printf(out, "\n");
     }
-    if (exclusion) SOW_TRY(mycorrhiza_set(job->call, "excluded_everywhere", json_integer(excluded)));
+    if (exclusion) SOW_TRY(sow_put_count(job->call->result, "excluded_everywhere", excluded));
     return end(o, out, path);
 }
 
@@ -166,7 +162,7 @@ static sow_status write_confusion(const output *o, const outcome *found) {
     sow_writer *out;
     int64_t *table;
     json_t *rows = json_array();
-    SOW_TRY(mycorrhiza_set(job->call, "confusion", rows));
+    SOW_TRY(sow_put_json(job->call->result, "confusion", rows));
     SOW_TRY(SOW_NEW(job->call->arena, table, (int64_t)classes * classes));
     for (int64_t i = 0; i < job->count; i++)
         if (!isnan(found->hits[i]))
@@ -200,7 +196,7 @@ static sow_status write_populations(const output *o) {
     const char *path;
     sow_writer *out;
     json_t *rows = json_array();
-    SOW_TRY(mycorrhiza_set(job->call, "population", rows));
+    SOW_TRY(sow_put_json(job->call->result, "population", rows));
     SOW_TRY(SOW_NEW(job->call->arena, summary, classes));
     SOW_TRY(SOW_NEW(job->call->arena, pairs, (int64_t)classes * classes));
     SOW_TRY(sow_genotype_summary(&job->genotypes, job->call->arena, summary, pairs));
@@ -214,8 +210,8 @@ static sow_status write_populations(const output *o) {
         for (int32_t b = 0; b < classes; b++) sow_writer_printf(out, "\t%.6g", pairs[k * classes + b]);
         json_array_append_new(rows, json_pack("{s:s,s:I,s:f,s:o,s:o,s:o}", "population", job->populations[k], "samples",
                                               (json_int_t)s->samples, "missing", s->missing, "expected_heterozygosity",
-                                              real_or_null(s->heterozygosity), "observed_heterozygosity",
-                                              real_or_null(s->observed), "fst", real_or_null(s->fst)));
+                                              sow_json_real(s->heterozygosity), "observed_heterozygosity",
+                                              sow_json_real(s->observed), "fst", sow_json_real(s->fst)));
     }
     sow_writer_printf(out, "\n");
     return end(o, out, path);
@@ -268,15 +264,15 @@ static sow_status report_outcome(const mycorrhiza_job *job, const sow_individual
         fit += sow_individuals_network(individuals, p)->fit / parts;
         splits += sow_individuals_network(individuals, p)->count;
     }
-    SOW_TRY(mycorrhiza_set(call, "splits", json_integer(splits)));
-    SOW_TRY(mycorrhiza_set(call, "fit", json_real(fit)));
-    SOW_TRY(mycorrhiza_set(call, "how",
-                           json_string(job->predict_count ? "learned from the labelled, predicted the others"
-                                                          : "stratified cross-validation")));
-    SOW_TRY(mycorrhiza_set(call, "scored", json_integer(o->scored)));
-    SOW_TRY(mycorrhiza_set(call, "accuracy", real_or_null(o->accuracy)));
+    SOW_TRY(sow_put_count(call->result, "splits", splits));
+    SOW_TRY(sow_put_real(call->result, "fit", fit));
+    SOW_TRY(sow_put_text(call->result, "how",
+                         job->predict_count ? "learned from the labelled, predicted the others"
+                                            : "stratified cross-validation"));
+    SOW_TRY(sow_put_count(call->result, "scored", o->scored));
+    SOW_TRY(sow_put_real(call->result, "accuracy", o->accuracy));
     if (o->scored == 0) return SOW_OK;
-    return mycorrhiza_set(call, "interval", json_pack("[f,f]", o->low, o->high));
+    return sow_put_json(call->result, "interval", json_pack("[f,f]", o->low, o->high));
 }
 
 /* A warning where the plain frequency test does clearly better on the same folds. */
@@ -284,7 +280,7 @@ static sow_status check_tool(const mycorrhiza_job *job, const sow_individuals *i
     outcome plain;
     if (job->genotypes.individuals == 0 || o->scored == 0) return SOW_OK;
     SOW_TRY(assign(job, individuals, SOW_ASSIGN_FREQUENCY, false, &plain));
-    SOW_TRY(mycorrhiza_set(job->call, "frequency_test_accuracy", json_real(plain.accuracy)));
+    SOW_TRY(sow_put_real(job->call->result, "frequency_test_accuracy", plain.accuracy));
     if (plain.accuracy > o->accuracy + .02)
         sow_warn(
             "a plain allele-frequency test assigns %.1f %% rightly, this method %.1f %%: see `sow mycorrhiza compare`",
@@ -355,7 +351,7 @@ sow_status mycorrhiza_compare(sow_call *call) {
     SOW_TRY(mycorrhiza_load(&job, call));
     SOW_TRY(mycorrhiza_split(&job));
     SOW_TRY(mycorrhiza_prepare(&job, &individuals));
-    SOW_TRY(mycorrhiza_set(call, "methods", rows));
+    SOW_TRY(sow_put_json(call->result, "methods", rows));
     for (int a = 0; a < SOW_ASSIGNERS; a++) {
         bool alleles = a == SOW_ASSIGN_FREQUENCY || a == SOW_ASSIGN_ADMIXTURE;
         if (alleles && job.genotypes.individuals == 0) continue;
@@ -366,16 +362,16 @@ sow_status mycorrhiza_compare(sow_call *call) {
         if (o->accuracy > found[best].accuracy) best = a;
         json_t *row = json_pack("{s:s,s:f,s:f,s:f}", "method", sow_assigner_name((sow_assigner)a), "accuracy",
                                 o->accuracy, "low", o->low, "high", o->high);
+        SOW_TRY(sow_append_json(rows, row));
         if (a > 0) {
             double mean, low, high;
             SOW_TRY(difference(o, &found[0], job.count, call->arena, &mean, &low, &high));
-            json_object_set_new(row, "less_mycorrhiza", json_real(mean));
-            json_object_set_new(row, "from", json_real(low));
-            json_object_set_new(row, "to", json_real(high));
+            SOW_TRY(sow_put_real(row, "less_mycorrhiza", mean));
+            SOW_TRY(sow_put_real(row, "from", low));
+            SOW_TRY(sow_put_real(row, "to", high));
         }
-        SOW_TRY(mycorrhiza_add(rows, row));
     }
-    return mycorrhiza_set(call, "best", json_string(sow_assigner_name((sow_assigner)best)));
+    return sow_put_text(call->result, "best", sow_assigner_name((sow_assigner)best));
 }
 
 /* ---- network and distances ---- */
@@ -404,11 +400,11 @@ sow_status mycorrhiza_network(sow_call *call) {
         SOW_TRY(sow_wrote(call, plot));
     }
     if (!network->settled) sow_warn("the split weights are not optimal yet: raise --tolerance or take --solver cg");
-    SOW_TRY(mycorrhiza_set(call, "splits", json_integer(network->count)));
-    SOW_TRY(mycorrhiza_set(call, "fit", json_real(network->fit)));
-    SOW_TRY(mycorrhiza_set(call, "residual", json_real(network->residual)));
-    SOW_TRY(mycorrhiza_set(call, "optimality", json_real(network->violation)));
-    return mycorrhiza_set(call, "seconds", json_real(seconds));
+    SOW_TRY(sow_put_count(call->result, "splits", network->count));
+    SOW_TRY(sow_put_real(call->result, "fit", network->fit));
+    SOW_TRY(sow_put_real(call->result, "residual", network->residual));
+    SOW_TRY(sow_put_real(call->result, "optimality", network->violation));
+    return sow_put_real(call->result, "seconds", seconds);
 }
 
 static sow_status write_csv(const char *path, const mycorrhiza_job *job, const double *d, const char *separator) {
@@ -447,8 +443,8 @@ sow_status mycorrhiza_distances(sow_call *call) {
     else if (strcasecmp(end, ".npy") == 0) SOW_TRY(sow_npy_write(out, SOW_TENSOR(d, SOW_F64, job.count, job.count)));
     else return sow_fail(SOW_E_ARGUMENT, "%s: expected an ending .npy, .csv or .tsv", out);
     SOW_TRY(sow_wrote(call, out));
-    SOW_TRY(mycorrhiza_set(call, "largest", json_real(largest)));
-    SOW_TRY(mycorrhiza_set(call, "saturated", json_integer(notes.saturated)));
-    SOW_TRY(mycorrhiza_set(call, "without_common_locus", json_integer(notes.empty)));
-    return mycorrhiza_set(call, "next", json_string("sow mycorrhiza network DISTANCES -o splits.nex"));
+    SOW_TRY(sow_put_real(call->result, "largest", largest));
+    SOW_TRY(sow_put_count(call->result, "saturated", notes.saturated));
+    SOW_TRY(sow_put_count(call->result, "without_common_locus", notes.empty));
+    return sow_put_text(call->result, "next", "sow mycorrhiza network DISTANCES -o splits.nex");
 }

@@ -4,15 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "sow/json.h"
 #include "sow/log.h"
-
-sow_status mycorrhiza_set(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
-sow_status mycorrhiza_add(json_t *array, json_t *value) {
-    return json_array_append_new(array, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
 
 static bool is_distances(const char *path) {
     static const char *const ends[] = {".npy", ".csv", ".tsv", ".nex", ".nxs", ".nexus", ".phy", ".phylip", ".dist"};
@@ -96,7 +89,7 @@ static sow_status drop_missing(mycorrhiza_job *job) {
     if (count < 2) return sow_fail(SOW_E_RANGE, "--max-missing %g leaves %lld individuals", most, (long long)count);
     if (dropped > 0)
         sow_note("%lld individuals miss more than %g of their alleles and are left out", (long long)dropped, most);
-    SOW_TRY(mycorrhiza_set(job->call, "left_out", json_integer(dropped)));
+    SOW_TRY(sow_put_count(job->call->result, "left_out", dropped));
     return sow_genotypes_pick(g, kept, count, job->call->arena, g);
 }
 
@@ -116,10 +109,10 @@ static sow_status describe(mycorrhiza_job *job) {
     static const char *const markers[] = {"auto", "SNP", "STR", "sequence"};
     const sow_genotypes *g = &job->genotypes;
     sow_call *call = job->call;
-    SOW_TRY(mycorrhiza_set(call, "individuals", json_integer(job->count)));
-    SOW_TRY(mycorrhiza_set(call, "populations", json_integer(job->population_count)));
+    SOW_TRY(sow_put_count(call->result, "individuals", job->count));
+    SOW_TRY(sow_put_count(call->result, "populations", job->population_count));
     if (g->individuals == 0) return SOW_OK;
-    SOW_TRY(mycorrhiza_set(call, "loci", json_integer(g->loci)));
+    SOW_TRY(sow_put_count(call->result, "loci", g->loci));
     sow_note("%s: %s, %lld individuals of %d %s, %lld loci (%s), %d populations", sow_text(call, "data"), g->format,
              (long long)g->individuals, g->ploidy, g->ploidy == 1 ? "copy" : "copies", (long long)g->loci,
              markers[g->marker], job->population_count);

@@ -24,10 +24,6 @@ sow_status mycorrhiza_load(mycorrhiza_job *job, sow_call *call);
 sow_status mycorrhiza_split(mycorrhiza_job *job);
 sow_status mycorrhiza_prepare(const mycorrhiza_job *job, sow_individuals **out);
 
-/* Adds to the call's result. */
-sow_status mycorrhiza_set(sow_call *call, const char *key, json_t *value);
-sow_status mycorrhiza_add(json_t *array, json_t *value);
-
 /* The actions. */
 sow_status mycorrhiza_assign(sow_call *call);
 sow_status mycorrhiza_compare(sow_call *call);

@@ -1,12 +1,10 @@
 /* Assignment of genotypes by split networks: Georges-Filteau, Hamelin and Blanchette 2020, arXiv 2010.09483. */
 #include "starts/groups/mycorrhiza/job.h"
 
-#define DATA                                                                                                               \
-    {                                                                                                                      \
-        "data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,                                                                  \
-            "genotypes (STRUCTURE, .myc, Genepop, FSTAT, VCF, PLINK .bed, FASTA) or distances (.npy, CSV, NEXUS, PHYLIP)", \
-            SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED                                                                    \
-    }
+#define DATA         \
+    SOW_OPTION_FILE( \
+        "data",      \
+        "genotypes (STRUCTURE, .myc, Genepop, FSTAT, VCF, PLINK .bed, FASTA) or distances (.npy, CSV, NEXUS, PHYLIP)")
 #define POP SOW_OPTION_PATH("pop", NULL, "labels, one a line in the order of individuals, or an id and a label a line")
 #define READING                                                                                                \
     SOW_OPTION_CHOICE("format", "auto", "auto|structure|myc|genepop|fstat|vcf|plink|fasta",                    \

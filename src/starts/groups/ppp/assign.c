@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "sow/json.h"
 #include "starts/groups/ppp/job.h"
 #include "starts/groups/ppp/output.h"
 
@@ -51,8 +52,8 @@ static sow_status assign_rows(ppp_job *j) {
     json_t *rows = json_array();
     for (int k = 0; k < j->model.clusters; k++)
         json_array_append_new(rows, json_pack("{s:i, s:I}", "cluster", k, "rows", (json_int_t)sizes[k]));
-    SOW_TRY(ppp_set(call, "rows", json_integer(n)));
-    SOW_TRY(ppp_set(call, "sizes", rows));
+    SOW_TRY(sow_put_count(call->result, "rows", n));
+    SOW_TRY(sow_put_json(call->result, "sizes", rows));
     return sow_wrote(call, j->out);
 }
 

@@ -48,9 +48,9 @@ static sow_status compare_with_truth(ppp_job *j) {
     SOW_TRY(sow_adjusted_rand(p->labels, j->input.truth, p->count, &rand));
     SOW_TRY(sow_adjusted_rand(cores, j->input.truth, p->count, &rand_core));
     SOW_TRY(sow_normalised_information(p->labels, j->input.truth, p->count, &information));
-    SOW_TRY(ppp_set(j->call, "adjusted_rand_to_truth", json_real(rand)));
-    SOW_TRY(ppp_set(j->call, "adjusted_rand_on_core", json_real(rand_core)));
-    return ppp_set(j->call, "normalised_information_to_truth", json_real(information));
+    SOW_TRY(sow_put_real(j->call->result, "adjusted_rand_to_truth", rand));
+    SOW_TRY(sow_put_real(j->call->result, "adjusted_rand_on_core", rand_core));
+    return sow_put_real(j->call->result, "normalised_information_to_truth", information);
 }
 
 /* Rows of `rows` with only these keys: what people see. */
@@ -126,18 +126,18 @@ static sow_status report_fit(ppp_job *j) {
     json_t *clusters = ppp_cluster_rows(&j->model), *tree = ppp_tree_rows(&j->model);
     sow_status status = clusters && tree ? SOW_OK : ppp_no_memory();
     if (status == SOW_OK) status = ppp_describe_data(j);
-    if (status == SOW_OK) status = ppp_set(call, "clusters", json_integer(j->model.clusters));
+    if (status == SOW_OK) status = sow_put_count(call->result, "clusters", j->model.clusters);
     if (status == SOW_OK)
-        status = ppp_set(call, "core", json_real((double)j->model.core_count / (double)j->model.count));
+        status = sow_put_real(call->result, "core", (double)j->model.core_count / (double)j->model.count);
     if (status == SOW_OK) status = compare_with_truth(j);
-    if (status == SOW_OK) status = ppp_set(call, "sizes", json_incref(clusters));
-    if (status == SOW_OK) status = ppp_set(call, "tree", call->json ? json_incref(tree) : only(tree, shown));
+    if (status == SOW_OK) status = sow_put_json(call->result, "sizes", json_incref(clusters));
+    if (status == SOW_OK)
+        status = sow_put_json(call->result, "tree", call->json ? json_incref(tree) : only(tree, shown));
     if (status == SOW_OK) status = write_folder(j, tree, clusters);
     json_decref(clusters);
     json_decref(tree);
     SOW_TRY(status);
-    const char *next = sow_arena_format(call->arena, "sow ppp repeat %s", sow_text(call, "data"));
-    return next ? ppp_set(call, "next", json_string(next)) : SOW_E_MEMORY;
+    return sow_put_format(call->result, "next", "sow ppp repeat %s", sow_text(call, "data"));
 }
 
 static sow_status fit(ppp_job *j) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/log.h"
 #include "starts/groups/ppp/job.h"
 
@@ -107,13 +108,9 @@ sow_status ppp_open_data(ppp_job *j) {
     return SOW_OK;
 }
 
-sow_status ppp_set(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? ppp_no_memory() : SOW_OK;
-}
-
 sow_status ppp_describe_data(ppp_job *j) {
-    SOW_TRY(ppp_set(j->call, "rows", json_integer(j->values.count)));
-    SOW_TRY(ppp_set(j->call, "columns", json_integer(j->view.inputs)));
-    SOW_TRY(ppp_set(j->call, "scale", json_string(j->view.zscore ? "zscore" : "none")));
-    return j->view.pca ? ppp_set(j->call, "axes", json_integer(j->view.pca)) : SOW_OK;
+    SOW_TRY(sow_put_count(j->call->result, "rows", j->values.count));
+    SOW_TRY(sow_put_count(j->call->result, "columns", j->view.inputs));
+    SOW_TRY(sow_put_text(j->call->result, "scale", j->view.zscore ? "zscore" : "none"));
+    return j->view.pca ? sow_put_count(j->call->result, "axes", j->view.pca) : SOW_OK;
 }

@@ -22,8 +22,6 @@ sow_status ppp_find_out(ppp_job *job, const char *ending);
 /* Opens the table, makes and explains its view, reads the configuration. ppp_input_close(&job->input) in any case. */
 sow_status ppp_open_data(ppp_job *job);
 
-/* Adds to the call's result; takes the value over. */
-sow_status ppp_set(sow_call *call, const char *key, json_t *value);
 /* Adds rows, columns, scale and axes. */
 sow_status ppp_describe_data(ppp_job *job);
 sow_status ppp_no_memory(void);

@@ -1,19 +1,14 @@
 /* Probabilistic partitive partitioning as a command, after Sultan 2020 (arXiv 2003.04372): options and actions. */
 #include "starts/groups/ppp/job.h"
 
-#define DATA                                                                                \
-    {                                                                                       \
-        "data", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL,                                   \
-            "rows to group: CSV (plain or gzip), .npy, word vectors (.vec) or safetensors", \
-            SOW_OPTION_POSITIONAL | SOW_OPTION_REQUIRED                                     \
-    }
+#define DATA SOW_OPTION_FILE("data", "rows to group: CSV (plain or gzip), .npy, word vectors (.vec) or safetensors")
 #define TENSOR SOW_OPTION_TEXT("tensor", NULL, "safetensors: which matrix; default: the only one")
 #define ID SOW_OPTION_LIST("id", "CSV: column, by name or number from 0, that is carried along and not grouped by")
 #define TRUTH SOW_OPTION_TEXT("truth", NULL, "CSV: column with known classes, to compare with")
 #define FITTING                                                                                                       \
     SOW_OPTION_CHOICE("scale", "auto", "auto|none|zscore", "columns in units of their standard deviations"),          \
         SOW_OPTION_TEXT("pca", "auto", "principal axes to work on: a number, 0 for the columns themselves, or auto"), \
-        {"k", 0, SOW_TYPE_INT, NULL, 1, 65536, NULL, NULL, "number of clusters, if it is known; default: found", 0},  \
+        SOW_OPTION_INT("k", NULL, 1, 65536, "number of clusters, if it is known; default: found"),                    \
         SOW_OPTION_REAL("agreement", "0.7", 0, 1, "share of rows on which k-means and mixture must agree"),           \
         SOW_OPTION_REAL("confidence", "0.95", 0, 1, "responsibility from which a row belongs to the core"),           \
         SOW_OPTION_REAL("bic-margin", "0", 0, 1e12, "by how much the BIC must fall"),                                 \
@@ -37,8 +32,7 @@ static const sow_option fit_options[] = {
     ID,
     TRUTH,
     FITTING,
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder; default: the data's name with .ppp",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("folder; default: the data's name with .ppp"),
     SOW_OPTION_FORCE,
     {0},
 };
@@ -49,8 +43,7 @@ static const sow_option assign_options[] = {
     ID,
     {"model", 0, SOW_TYPE_PATH, NULL, 0, 0, NULL, NULL, "folder that `sow ppp` wrote", SOW_OPTION_REQUIRED},
     SOW_OPTION_CHOICE("assign", "gauss", "gauss|nearest", "to the likeliest Gaussian or the nearest centroid"),
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "labels (CSV); default: the data's name with .labels.csv",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("labels (CSV); default: the data's name with .labels.csv"),
     SOW_OPTION_FORCE,
     {0},
 };
@@ -62,8 +55,7 @@ static const sow_option repeat_options[] = {
     TRUTH,
     SOW_OPTION_INT("runs", "20", 2, 1000, "independent starts, with the seeds --seed, --seed + 1, ..."),
     FITTING,
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "JSON file with the matrix of agreements; default: none",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("JSON file with the matrix of agreements; default: none"),
     SOW_OPTION_FORCE,
     {0},
 };

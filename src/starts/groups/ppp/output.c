@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/linalg.h"
 #include "sow/report.h"
 
@@ -46,10 +47,6 @@ sow_status ppp_write_labels(const char *path, const ppp_input *input, const int3
 
 /* ---- tables ---- */
 
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 json_t *ppp_cluster_rows(const sow_ppp *p) {
     json_t *rows = json_array();
     double *sure = sow_reallocate(NULL, (size_t)(p->clusters + 1) * sizeof *sure);
@@ -75,10 +72,10 @@ json_t *ppp_tree_rows(const sow_ppp *p) {
         json_t *row = json_pack(
             "{s:i, s:o, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "node", i, "parent",
             n->parent < 0 ? json_null() : json_integer(n->parent), "rows", (json_int_t)n->size, "core",
-            (json_int_t)n->core, "tried", n->tried, "agreement", number(n->agreement), "bic_one", number(n->bic_one),
-            "bic_parts", number(n->bic_parts), "anderson", number(n->anderson), "sse", number(n->sse), "sse_parts",
-            number(n->sse_parts), "cluster", n->cluster >= 0 ? json_integer(n->cluster) : json_null(), "decision",
-            n->decision ? n->decision : "");
+            (json_int_t)n->core, "tried", n->tried, "agreement", sow_json_real(n->agreement), "bic_one",
+            sow_json_real(n->bic_one), "bic_parts", sow_json_real(n->bic_parts), "anderson", sow_json_real(n->anderson),
+            "sse", sow_json_real(n->sse), "sse_parts", sow_json_real(n->sse_parts), "cluster",
+            n->cluster >= 0 ? json_integer(n->cluster) : json_null(), "decision", n->decision ? n->decision : "");
         if (json_array_append_new(rows, row)) {
             json_decref(rows);
             return NULL;

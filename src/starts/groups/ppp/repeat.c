@@ -98,8 +98,8 @@ static sow_status report_runs(ppp_job *j, const runs *r) {
     if (status == SOW_OK)
         status = report_group(j, "k-means, one random start, same number of clusters", r->kmeans, r->count, rows, all);
     if (status == SOW_OK) status = ppp_describe_data(j);
-    if (status == SOW_OK) status = ppp_set(call, "runs", json_incref(each));
-    if (status == SOW_OK) status = ppp_set(call, "repeatability", json_incref(rows));
+    if (status == SOW_OK) status = sow_put_json(call->result, "runs", json_incref(each));
+    if (status == SOW_OK) status = sow_put_json(call->result, "repeatability", json_incref(rows));
     if (status == SOW_OK && j->out) {
         char *text;
         json_object_set(all, "runs", each);

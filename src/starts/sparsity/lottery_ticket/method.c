@@ -53,8 +53,7 @@ static const sow_option compare_options[] = {
     SOW_OPTION_SLOTS,
     SOW_OPTION_FORCE,
     SOW_OPTION_RESUME,
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "folder of the comparison; default TICKET/compare",
-     SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("folder of the comparison; default TICKET/compare"),
     {0},
 };
 
