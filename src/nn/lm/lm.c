@@ -55,8 +55,8 @@ void lm_linears(sow_tape *t, sow_lm *lm, const lm_site *sites, int count, sow_va
     for (int i = 0; i < count && frozen; i++) frozen = (m[i] = frozen_at(t, lm, sites[i].name)) != NULL;
     for (int i = 0; i < count && !frozen; i++) y[i] = lm_linear(t, lm, sites[i].name, x, sites[i].out, sites[i].bias);
     if (!frozen) return;
+    for (int i = 0; i < count; i++) y[i] = NULL; /* a failure leaves all of them so */
     for (int i = 0; i < count; i++) {
-        y[i] = NULL;
         if (!checked(t, m[i], sites[i].out, sow_value(x).shape[1])) return;
         if (sites[i].bias && !(b[i] = bias_at(t, lm, sites[i].name, sites[i].out))) return;
     }
