@@ -175,6 +175,36 @@ static void stacks_go_into_the_base(void **state) {
     fair_world_close(&w);
 }
 
+/* Each client has its own examples alone; without skew it has its share of each class, with it mostly a few classes. */
+static void planted_clients_share_out_one_teachers_labels(void **state) {
+    double most[2] = {0};
+    for (int skewed = 0; skewed < 2; skewed++) {
+        fair_world w;
+        double accuracy;
+        sow_call call = CALL("--clients=4", "--planted", skewed ? "--partition=dirichlet:0.1" : "--partition=iid");
+        OK(fair_planted_open(&call, &w));
+        int64_t each = w.source->train_set->count / 4, total = 0;
+        for (int64_t k = 0; k < 4; k++) {
+            int64_t of_class[10] = {0}, largest = 0;
+            total += w.size[k];
+            for (int64_t i = 0; i < w.size[k]; i++) {
+                assert_int_equal(w.index[k][i] / each, k);
+                int64_t n = ++of_class[w.source->train_set->labels[w.index[k][i]]];
+                largest = n > largest ? n : largest;
+            }
+            most[skewed] += (double)largest / (double)w.size[k] / 4;
+        }
+        assert_int_equal(total, w.client_count);
+        OK(fair_make_tests(&w));
+        OK(fair_accuracy(&w, NULL, NULL, &accuracy));
+        assert_int_equal(w.test_count, 4);
+        assert_true(accuracy > 0.15 && accuracy < 0.6); /* the base is no longer the teacher */
+        json_decref(call.result);
+        fair_world_close(&w);
+    }
+    assert_true(most[1] > most[0] + 0.1);
+}
+
 static void wrong_federations_are_refused(void **state) {
     fair_world w;
     sow_call letters = CALL("--partition=alphabet"), many = CALL("--clients=90"),
@@ -189,9 +219,13 @@ static void wrong_federations_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_example_has_one_owner), cmocka_unit_test(small_concentrations_share_labels_unevenly),
-        cmocka_unit_test(domains_do_what_they_say),    cmocka_unit_test(trained_clients_change_b_and_only_ffa_keeps_a),
-        cmocka_unit_test(stacks_go_into_the_base),     cmocka_unit_test(wrong_federations_are_refused),
+        cmocka_unit_test(every_example_has_one_owner),
+        cmocka_unit_test(small_concentrations_share_labels_unevenly),
+        cmocka_unit_test(domains_do_what_they_say),
+        cmocka_unit_test(trained_clients_change_b_and_only_ffa_keeps_a),
+        cmocka_unit_test(stacks_go_into_the_base),
+        cmocka_unit_test(planted_clients_share_out_one_teachers_labels),
+        cmocka_unit_test(wrong_federations_are_refused),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);
 }

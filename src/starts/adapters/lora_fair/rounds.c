@@ -92,6 +92,7 @@ const sow_option fair_simulate_options[] = {
     FAIR_SOLVER_OPTIONS,
     SOW_OPTION_PATH("base", NULL, "the base's weights, instead of training them"),
     SOW_OPTION_FLAG("write-base", "train and write the base alone"),
+    SOW_OPTION_FLAG("planted", "a planted problem instead of images"),
     SOW_OPTION_FLAG("centralised", "all clients' data in one place, batches as many times larger: the ceiling"),
     {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "summary as a JSON file", SOW_OPTION_NO_PASSPORT},
     SOW_OPTION_FORCE,
@@ -217,7 +218,8 @@ static sow_status simulate(simulation *s) {
 sow_status fair_simulate(sow_call *call) {
     simulation s = {.call = call, .count = sow_int(call, "rounds")};
     SOW_TRY(fair_config_of(call, &s.config));
-    SOW_TRY(fair_world_open(call, sow_text(call, "base") ? sow_text(call, "base") : sow_text(call, "start"), &s.world));
+    const char *base = sow_text(call, sow_text(call, "base") ? "base" : "start");
+    SOW_TRY(sow_flag(call, "planted") ? fair_planted_open(call, &s.world) : fair_world_open(call, base, &s.world));
     sow_status status = SOW_OK;
     if (sow_flag(call, "write-base")) {
         const char *out = sow_text(call, "out");

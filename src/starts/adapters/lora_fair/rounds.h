@@ -27,6 +27,7 @@ typedef struct fair_world {
     sow_data *tests; /* [FAIR_DOMAINS, or 1] test images of each domain */
     int test_count;
     bool freeze_a; /* FFA-LoRA: A stays at its start */
+    bool planted;  /* no images: fair_plant */
 } fair_world;
 
 /* Options that say who has what and how clients train. */
@@ -59,11 +60,19 @@ typedef struct fair_world {
 
 /* Reads the options, opens the data, shares it out, and gets the base: from `base` (NULL: trained here). */
 sow_status fair_world_open(sow_call *call, const char *base, fair_world *out);
+/* The card's calibration: no images, and no --partition but dirichlet:A. */
+sow_status fair_planted_open(sow_call *call, fair_world *out);
 void fair_world_close(fair_world *w);
 /* Data of one client, of all of them together, and the test images of each domain (into w->tests). In the world's arena. */
 sow_status fair_client_data(fair_world *w, int64_t client, sow_data *out);
 sow_status fair_all_data(fair_world *w, sow_data *out);
 sow_status fair_make_tests(fair_world *w);
+/* Parts of a planted world: base, source, who has what; data; tests. */
+sow_status fair_plant(fair_world *w);
+sow_status fair_planted_data(fair_world *w, int64_t first, int64_t clients, sow_data *out);
+sow_status fair_planted_tests(fair_world *w);
+/* Gamma(a, 1). */
+double fair_gamma(sow_rng *rng, double a);
 /* Example `i` of the source's images as a domain shows it: [channels, height, width] bytes. */
 void fair_show(const fair_world *w, const sow_dataset *set, int64_t i, int domain, uint8_t *out);
 const char *fair_domain_name(int domain);

@@ -137,6 +137,7 @@ static int domain_of(const fair_world *w, int64_t client) {
 
 sow_status fair_client_data(fair_world *w, int64_t client, sow_data *out) {
     gathering g;
+    if (w->planted) return fair_planted_data(w, client, 1, out);
     SOW_TRY(begin_data(w, w->source->train_set, w->size[client], out, &g));
     add_examples(w, &g, w->index[client], w->size[client], domain_of(w, client));
     out->train.count = g.filled;
@@ -145,6 +146,7 @@ sow_status fair_client_data(fair_world *w, int64_t client, sow_data *out) {
 
 sow_status fair_all_data(fair_world *w, sow_data *out) {
     gathering g;
+    if (w->planted) return fair_planted_data(w, 0, w->clients, out);
     SOW_TRY(begin_data(w, w->source->train_set, w->client_count, out, &g));
     for (int64_t k = 0; k < w->clients; k++) add_examples(w, &g, w->index[k], w->size[k], domain_of(w, k));
     out->train.count = g.filled;
@@ -153,6 +155,7 @@ sow_status fair_all_data(fair_world *w, sow_data *out) {
 
 sow_status fair_make_tests(fair_world *w) {
     const sow_part *test = &w->source->test;
+    if (w->planted) return fair_planted_tests(w);
     w->test_count = !w->domains ? 1 : w->clients < FAIR_DOMAINS ? (int)w->clients : FAIR_DOMAINS;
     SOW_TRY(SOW_NEW(w->arena, w->tests, w->test_count));
     for (int d = 0; d < w->test_count; d++) {
@@ -166,8 +169,8 @@ sow_status fair_make_tests(fair_world *w) {
 
 /* ---- who gets what ---- */
 
-/* Gamma(a, 1): Marsaglia and Tsang 2000; a < 1 through a + 1. */
-static double draw_gamma(sow_rng *rng, double a) {
+/* Marsaglia and Tsang 2000; a < 1 through a + 1. */
+double fair_gamma(sow_rng *rng, double a) {
     double u, z, boost = 1;
     if (a < 1) {
         sow_rng_uniform_f64(rng, &u, 1, 0, 1);
@@ -189,7 +192,7 @@ static void draw_owners(const fair_world *w, sow_rng *rng, double *share, int64_
     for (int64_t c = 0; c < w->source->geometry.classes; c++) {
         double sum = 0, total = 0;
         int64_t members = 0, seen = 0, k = 0;
-        for (int64_t i = 0; i < w->clients; i++) sum += share[i] = draw_gamma(rng, w->dirichlet);
+        for (int64_t i = 0; i < w->clients; i++) sum += share[i] = fair_gamma(rng, w->dirichlet);
         for (int64_t i = 0; i < w->client_count; i++) members += labels[examples[i]] == c;
         for (int64_t i = 0; i < w->client_count; i++) {
             if (labels[examples[i]] != c) continue;
@@ -276,14 +279,10 @@ static sow_status pretrain(const fair_world *w, int64_t epochs) {
 }
 
 static sow_status open_base(sow_call *call, const char *base, fair_world *w) {
-    sow_sites all;
     const char *arch = sow_text(call, "arch");
     sow_status status = sow_model_new(arch, &w->source->geometry, &w->model);
     if (status != SOW_OK) return status == SOW_E_NOT_FOUND ? sow_fail_in(SOW_E_ARGUMENT, "--arch") : status;
-    SOW_TRY(base ? sow_load_into(base, w->model->state) : pretrain(w, sow_int(call, "pretrain-epochs")));
-    sow_state_train(w->model->state, false);
-    SOW_TRY(sow_model_sites(w->arena, w->model, &all));
-    return sow_choose_sites(w->arena, &all, sow_text(call, "targets"), &w->sites);
+    return base ? sow_load_into(base, w->model->state) : pretrain(w, sow_int(call, "pretrain-epochs"));
 }
 
 /* ---- all of it ---- */
@@ -329,24 +328,46 @@ static sow_status split(sow_call *call, fair_world *w) {
     return SOW_OK;
 }
 
-sow_status fair_world_open(sow_call *call, const char *base, fair_world *w) {
+static sow_status open_images(sow_call *call, const char *base, fair_world *w) {
+    sow_data_options options = {.limit = sow_int(call, "examples")};
+    int64_t tests = sow_int(call, "test-examples");
+    SOW_TRY(sow_data_open(sow_text(call, "data"), &options, &w->source));
+    if (w->source->test.count > tests) w->source->test.count = tests;
+    SOW_TRY(split(call, w));
+    SOW_TRY(share_out(w));
+    return open_base(call, base, w);
+}
+
+static sow_status open_world(sow_call *call, const char *base, fair_world *w) {
+    sow_sites all;
+    bool uniform = !strcmp(sow_text(call, "weights"), "uniform");
+    SOW_TRY(w->planted ? fair_plant(w) : open_images(call, base, w));
+    sow_state_train(w->model->state, false);
+    SOW_TRY(sow_model_sites(w->arena, w->model, &all));
+    SOW_TRY(sow_choose_sites(w->arena, &all, sow_text(call, "targets"), &w->sites));
+    SOW_TRY(SOW_NEW(w->arena, w->weight, w->clients));
+    for (int64_t k = 0; k < w->clients; k++) w->weight[k] = uniform ? 1 : (double)w->size[k];
+    return SOW_OK;
+}
+
+static sow_status open_kind(sow_call *call, const char *base, bool planted, fair_world *w) {
     sow_fair_kind kind;
     *w = (fair_world){0};
     SOW_TRY(read_options(call, w));
     SOW_TRY(sow_fair_kind_parse(sow_text(call, "kind"), &kind));
     w->freeze_a = kind == SOW_FAIR_FFA;
-    sow_data_options options = {.limit = sow_int(call, "examples")};
-    SOW_TRY(sow_data_open(sow_text(call, "data"), &options, &w->source));
-    int64_t tests = sow_int(call, "test-examples");
-    if (w->source->test.count > tests) w->source->test.count = tests;
-    sow_status status = split(call, w);
-    if (status == SOW_OK) status = share_out(w);
-    if (status == SOW_OK) status = SOW_NEW(w->arena, w->weight, w->clients);
-    bool uniform = !strcmp(sow_text(call, "weights"), "uniform");
-    for (int64_t k = 0; status == SOW_OK && k < w->clients; k++) w->weight[k] = uniform ? 1 : (double)w->size[k];
-    if (status == SOW_OK) status = open_base(call, base, w);
+    w->planted = planted;
+    sow_status status = open_world(call, base, w);
     if (status != SOW_OK) fair_world_close(w);
     return status;
+}
+
+sow_status fair_world_open(sow_call *call, const char *base, fair_world *w) {
+    return open_kind(call, base, false, w);
+}
+
+sow_status fair_planted_open(sow_call *call, fair_world *w) {
+    return open_kind(call, NULL, true, w);
 }
 
 void fair_world_close(fair_world *w) {
