@@ -97,7 +97,7 @@ static void append(const sow_lm_cache *c, lm_cached *l, sow_tensor rotary, const
 
 /* ---- attention: a cell is a head and a block of new rows ---- */
 
-enum { ROWS = 64, SMALL = 1 << 14 /* products below which threads do not pay */ };
+enum { ROWS = 64, SMALL = 1 << 16 /* products below which threads do not pay */ };
 
 typedef struct attend {
     sow_lm_cache *cache;
