@@ -3,6 +3,7 @@
 #define SOW_TRAINER_H
 
 #include "sow/data.h"
+#include "sow/mask.h"
 #include "sow/method.h"
 #include "sow/run.h"
 
@@ -99,6 +100,18 @@ sow_status sow_recipe_data(const sow_recipe *recipe, sow_data **out);
 /* What --input and --classes say of data that the program does not see; zeros where they are silent. */
 sow_status sow_recipe_geometry(const sow_recipe *recipe, sow_geometry *out);
 
+/* ---- the folder of an experiment ---- */
+
+/* Makes it and opens its store for this plan (a passport: what determines the values). With --force and without --resume the
+ * store of an earlier run is forgotten first. *absolute: for child processes, in the call's arena. Errors: those of
+ * sow_store_open. */
+sow_status sow_experiment_open(sow_call *call, const char *folder, const char *plan, const char **absolute,
+                               sow_store **store);
+/* Writes a masked start with passports: PATH, and before it the mask under sow_mask_path, since a masked start is never without
+ * it. `file`, `extra` and `count` as for sow_passport. */
+sow_status sow_write_start(const sow_call *call, const char *path, const char *file, const sow_input *extra, int count,
+                           const sow_state *start, const sow_mask *mask);
+
 /* ---- one training ---- */
 
 /* Its files, by absolute paths, and what tells it from others. */
@@ -114,6 +127,9 @@ typedef struct sow_trial {
     int64_t rewind_step;
     bool rewinds; /* this training is the one whose early weights are kept; a command of the user's own decides itself */
 } sow_trial;
+
+/* The usual files of a cell, in its folder: start.safetensors, start.mask.safetensors, final.safetensors. In the arena. */
+sow_status sow_trial_in(sow_arena *arena, const char *absolute, sow_trial *trial);
 
 /* The shell command that trains: the user's with {init} {mask} {out} {seed} {dir} {arm} {round} {threads}, {rewind} and
  * {rewind-step} in experiments that rewind, {steps} where they are said; or this program's trainer, which tests where the
@@ -132,6 +148,24 @@ typedef struct sow_trial_score {
 sow_trial_score sow_score_trial(const sow_record *records, int64_t count);
 /* From the store, for a done cell. */
 sow_status sow_store_trial(sow_store *store, sow_arena *arena, const sow_cell *cell, sow_trial_score *out);
+
+/* ---- arms over seeds ---- */
+
+/* Scores of arms that were trained at the same seeds: [seeds][arms]. */
+typedef struct sow_trials {
+    const char *const *arms;
+    int arm_count, reference; /* reference: the arm that others are compared with, -1: none */
+    const uint64_t *seeds;
+    int seed_count;
+    const sow_trial_score *scores;
+} sow_trials;
+/* Means over the seeds, for people and reports. `rows` has an object for every arm, to which are added "early_stop_step",
+ * "accuracy_at_early_stop" (where no early stop is known "accuracy") with its "least", "most" and "sd", and "final_accuracy".
+ * To `differences` go rows {"REFERENCE_minus": arm, "measure", "difference", "low", "high", "REFERENCE_better": "4 of 5"}, paired
+ * by seed, with 95 % intervals of Student's t. What a seed lacks is left out. */
+sow_status sow_trials_rows(sow_arena *arena, const sow_trials *trials, json_t *rows, json_t *differences);
+/* CSV with a line for each arm and seed: arm,seed,early_stop_step,accuracy_at_early_stop,final_accuracy. */
+sow_status sow_trials_write(const sow_trials *trials, const char *path);
 
 #ifdef __cplusplus
 }

@@ -213,14 +213,9 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     remove_old(t, index);
     sow_mark mark = sow_arena_mark(t->call->arena);
     sow_status status = write_start(t, index);
-    const sow_trial training = {
-        .init = file_of(t, index, "start.safetensors"),
-        .mask = file_of(t, index, "start.mask.safetensors"),
-        .out = file_of(t, index, "final.safetensors"),
-        .seed = sow_lottery_seed(cell->seed, j->point.round, false),
-        .threads = 1,
-    };
-    if (status == SOW_OK && (!training.init || !training.mask || !training.out)) status = SOW_E_MEMORY;
+    sow_trial training = {.seed = sow_lottery_seed(cell->seed, j->point.round, false), .threads = 1};
+    const char *folder = file_of(t, index, "");
+    if (status == SOW_OK) status = folder ? sow_trial_in(arena, folder, &training) : SOW_E_MEMORY;
     if (status == SOW_OK) status = recipe_of(arena, j->part, cell->seed, &recipe);
     if (status == SOW_OK) status = sow_recipe_command(arena, &recipe, &training, command);
     sow_arena_release(t->call->arena, mark);

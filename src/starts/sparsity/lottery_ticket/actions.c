@@ -140,14 +140,10 @@ static sow_status control_of(sow_call *call, sow_control *out) {
     return SOW_OK;
 }
 
-/* Writes a masked start and its mask; the mask first, since a masked start is never without it. */
 static sow_status write_start(sow_call *call, const sow_state *start, const sow_mask *mask, const sow_input *input) {
-    const char *out, *mask_out, *passport, *mask_passport;
+    const char *out, *mask_out;
     SOW_TRY(start_paths(call, &out, &mask_out));
-    SOW_TRY(sow_passport(call, NULL, input, 1, &passport));
-    SOW_TRY(sow_passport(call, ".mask.safetensors", input, 1, &mask_passport));
-    SOW_TRY(sow_save_mask(mask_out, mask, mask_passport));
-    SOW_TRY(sow_save_state(out, start, passport));
+    SOW_TRY(sow_write_start(call, out, NULL, input, 1, start, mask));
     SOW_TRY(sow_wrote(call, out));
     return sow_wrote(call, mask_out);
 }

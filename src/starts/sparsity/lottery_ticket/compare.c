@@ -7,7 +7,6 @@
 #include "sow/json.h"
 #include "sow/log.h"
 #include "sow/safetensors.h"
-#include "sow/stats.h"
 #include "starts/sparsity/lottery_ticket/ticket.h"
 
 enum { ARMS_MAX = 16, REPORT_MAX = 64 << 20 };
@@ -70,46 +69,29 @@ static sow_status make_start(const comparison *c, const char *arm, uint64_t seed
 }
 
 static sow_status write_start(const comparison *c, const sow_cell *cell) {
-    const char *arm = c->arms[cell->arm], *passport, *mask_passport, *name = sow_path_name(cell->folder);
+    const char *file = sow_arena_format(c->arena, "%s/start.safetensors", sow_path_name(cell->folder)),
+               *path = sow_path_join(c->arena, cell->folder, "start.safetensors");
     sow_state *start;
     sow_mask mask;
-    const char *file = sow_arena_format(c->arena, "%s/start.safetensors", name),
-               *mask_file = sow_arena_format(c->arena, "%s/start.mask.safetensors", name);
-    const char *path = sow_path_join(c->arena, cell->folder, "start.safetensors"),
-               *mask_path = sow_path_join(c->arena, cell->folder, "start.mask.safetensors");
-    if (!file || !mask_file || !path || !mask_path) return SOW_E_MEMORY;
-    SOW_TRY(sow_passport(c->call, file, c->inputs, c->input_count, &passport));
-    SOW_TRY(sow_passport(c->call, mask_file, c->inputs, c->input_count, &mask_passport));
-    SOW_TRY(make_start(c, arm, cell->seed, &start, &mask));
-    sow_status status = sow_save_mask(mask_path, &mask, mask_passport);
-    if (status == SOW_OK) status = sow_save_state(path, start, passport);
+    if (!file || !path) return SOW_E_MEMORY;
+    SOW_TRY(make_start(c, c->arms[cell->arm], cell->seed, &start, &mask));
+    sow_status status = sow_write_start(c->call, path, file, c->inputs, c->input_count, start, &mask);
     sow_state_free(start);
     return status;
 }
 
 /* ---- cells ---- */
 
-static const char *in_cell(const comparison *c, const sow_cell *cell, const char *name) {
-    return sow_arena_format(c->arena, "%s/%s/%s", c->absolute, sow_path_name(cell->folder), name);
-}
-
 static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell, char **command) {
     comparison *c = user;
+    sow_trial trial = {.arm = c->arms[cell->arm], .round = c->files.round, .seed = cell->seed, .threads = 1};
     sow_mark mark = sow_arena_mark(c->arena);
     sow_status status = write_start(c, cell);
     sow_arena_release(c->arena, mark);
     SOW_TRY(status);
-    const sow_trial trial = {
-        .init = in_cell(c, cell, "start.safetensors"),
-        .mask = in_cell(c, cell, "start.mask.safetensors"),
-        .out = in_cell(c, cell, "final.safetensors"),
-        .folder = in_cell(c, cell, "."),
-        .arm = c->arms[cell->arm],
-        .round = c->files.round,
-        .seed = cell->seed,
-        .threads = 1,
-    };
-    if (!trial.init || !trial.mask || !trial.out || !trial.folder) return SOW_E_MEMORY;
+    const char *folder = sow_path_join(arena, c->absolute, sow_path_name(cell->folder));
+    if (!folder) return SOW_E_MEMORY;
+    SOW_TRY(sow_trial_in(arena, folder, &trial));
     return sow_recipe_command(arena, &c->recipe, &trial, command);
 }
 
@@ -198,122 +180,34 @@ static sow_status choose_trainer(comparison *c) {
 
 /* ---- results ---- */
 
-typedef double (*measure)(const sow_trial_score *score);
-static double stop_of(const sow_trial_score *s) {
-    return s->stop < 0 ? NAN : (double)s->stop;
-}
-static double at_stop_of(const sow_trial_score *s) {
-    return s->at_stop;
-}
-static double at_end_of(const sow_trial_score *s) {
-    return s->at_end;
-}
-
-/* Values of an arm over the seeds; false where one is missing. */
-static bool values_of(const comparison *c, int arm, measure of, double *values) {
-    for (int s = 0; s < c->seed_count; s++) {
-        values[s] = of(&c->scores[s * c->arm_count + arm]);
-        if (!isfinite(values[s])) return false;
-    }
-    return true;
-}
-
 static double density_of(const comparison *c, int arm) {
     const sow_mask *mask = strcmp(c->arms[arm], "dense") ? &c->mask : &c->dense;
     return (double)sow_mask_kept(mask, c->start) / (double)sow_state_weights(c->start);
 }
 
-static sow_status arm_row(const comparison *c, int arm, double *values, json_t *rows) {
-    sow_summary end, stop;
-    json_t *row = json_pack("{s:s, s:f}", "arm", c->arms[arm], "density", density_of(c, arm));
-    if (values_of(c, arm, stop_of, values)) {
-        SOW_TRY(sow_summarise(values, c->seed_count, &stop));
-        json_object_set_new(row, "early_stop_step", json_real(stop.mean));
-    }
-    bool known = values_of(c, arm, at_stop_of, values);
-    measure shown = known ? at_stop_of : at_end_of;
-    if (values_of(c, arm, shown, values)) {
-        SOW_TRY(sow_summarise(values, c->seed_count, &end));
-        json_object_set_new(row, known ? "accuracy_at_early_stop" : "accuracy", json_real(end.mean));
-        json_object_set_new(row, "least", json_real(end.minimum));
-        json_object_set_new(row, "most", json_real(end.maximum));
-        json_object_set_new(row, "sd", json_real(end.sd));
-    }
-    if (known && values_of(c, arm, at_end_of, values)) {
-        SOW_TRY(sow_summarise(values, c->seed_count, &end));
-        json_object_set_new(row, "final_accuracy", json_real(end.mean));
-    }
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
-/* Ticket minus another arm, seed by seed. */
-static sow_status difference_row(const comparison *c, int arm, const char *name, measure of, double *ticket,
-                                 double *other, json_t *rows) {
-    int wins = 0;
-    double low, high;
-    sow_summary d;
-    if (!values_of(c, c->reference, of, ticket) || !values_of(c, arm, of, other)) return SOW_OK;
-    for (int s = 0; s < c->seed_count; s++) {
-        wins += of == stop_of ? ticket[s] < other[s] : ticket[s] > other[s];
-        ticket[s] -= other[s];
-    }
-    SOW_TRY(sow_summarise(ticket, c->seed_count, &d));
-    json_t *row = json_pack("{s:s, s:s, s:f}", "ticket_minus", c->arms[arm], "measure", name, "difference", d.mean);
-    if (c->seed_count > 1) {
-        SOW_TRY(sow_t_interval(ticket, c->seed_count, 0.05, &low, &high));
-        json_object_set_new(row, "low", json_real(low));
-        json_object_set_new(row, "high", json_real(high));
-    }
-    json_object_set_new(row, "ticket_better", json_sprintf("%d of %d", wins, c->seed_count));
-    return json_array_append_new(rows, row) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
-static sow_status fill_result(comparison *c, json_t *result) {
-    json_t *arms = json_array(), *differences = json_array();
-    double *a, *b;
-    SOW_TRY(SOW_NEW(c->arena, a, c->seed_count));
-    SOW_TRY(SOW_NEW(c->arena, b, c->seed_count));
+static sow_status fill_result(comparison *c, const sow_trials *trials) {
+    json_t *arms = json_array(), *differences = json_array(), *result = c->call->result;
     SOW_TRY(sow_put_count(result, "round", c->files.round));
     SOW_TRY(sow_put_count(result, "seeds", c->seed_count));
     SOW_TRY(sow_put_json(result, "arms", arms));
     SOW_TRY(sow_put_json(result, "differences", differences));
-    for (int arm = 0; arm < c->arm_count; arm++) SOW_TRY(arm_row(c, arm, a, arms));
-    for (int arm = 0; arm < c->arm_count && c->reference >= 0; arm++) {
-        if (arm == c->reference) continue;
-        bool stops = values_of(c, arm, at_stop_of, a);
-        SOW_TRY(difference_row(c, arm, stops ? "accuracy at early stop" : "accuracy", stops ? at_stop_of : at_end_of, a,
-                               b, differences));
-        SOW_TRY(difference_row(c, arm, "early stop step", stop_of, a, b, differences));
-    }
+    for (int arm = 0; arm < c->arm_count; arm++)
+        SOW_TRY(sow_append_json(arms, json_pack("{s:s, s:f}", "arm", c->arms[arm], "density", density_of(c, arm))));
+    SOW_TRY(sow_trials_rows(c->arena, trials, arms, differences));
     return sow_put_text(result, "intervals", "95 %, paired t over seeds; theta_0 and mask are the same for all seeds");
 }
 
-static sow_status write_csv(const comparison *c) {
-    const char *path = sow_path_join(c->arena, c->folder, "compare.csv");
-    sow_writer *w;
-    if (!path) return SOW_E_MEMORY;
-    SOW_TRY(sow_writer_open(path, &w));
-    sow_writer_printf(w, "arm,seed,early_stop_step,accuracy_at_early_stop,final_accuracy\n");
-    for (int i = 0; i < c->arm_count * c->seed_count; i++) {
-        const double values[] = {stop_of(&c->scores[i]), c->scores[i].at_stop, c->scores[i].at_end};
-        char text[SOW_REAL_TEXT];
-        sow_writer_printf(w, "%s,%llu", c->arms[c->cells[i].arm], (unsigned long long)c->cells[i].seed);
-        for (int k = 0; k < 3; k++)
-            sow_writer_printf(w, ",%s", isfinite(values[k]) ? sow_real_text(values[k], text) : "");
-        sow_writer_printf(w, "\n");
-    }
-    SOW_TRY(sow_writer_commit(w));
-    return sow_wrote(c->call, path);
-}
-
 static sow_status report(comparison *c) {
-    const char *path = sow_path_join(c->arena, c->folder, "compare.json");
+    const sow_trials trials = {c->arms, c->arm_count, c->reference, c->seeds, c->seed_count, c->scores};
+    const char *path = sow_path_join(c->arena, c->folder, "compare.json"),
+               *table = sow_path_join(c->arena, c->folder, "compare.csv");
     char *text;
-    if (!path) return SOW_E_MEMORY;
-    SOW_TRY(fill_result(c, c->call->result));
+    if (!path || !table) return SOW_E_MEMORY;
+    SOW_TRY(fill_result(c, &trials));
     SOW_TRY(sow_json_text(c->arena, c->call->result, SOW_JSON_PRETTY, &text));
     SOW_TRY(sow_write_file(path, text, strlen(text)));
-    SOW_TRY(write_csv(c));
+    SOW_TRY(sow_trials_write(&trials, table));
+    SOW_TRY(sow_wrote(c->call, table));
     return sow_wrote(c->call, path);
 }
 
@@ -343,9 +237,7 @@ static sow_status open_folder(comparison *c) {
     SOW_TRY(sow_check_output(c->call, c->folder));
     SOW_TRY(sow_passport(c->call, "compare.json", c->inputs, c->input_count, &c->plan));
     if (sow_flag(c->call, "force") && !sow_flag(c->call, "resume")) SOW_TRY(ticket_clear_folder(c->arena, c->folder));
-    SOW_TRY(sow_make_folder(c->folder));
-    SOW_TRY(sow_path_absolute(c->arena, c->folder, &c->absolute));
-    return sow_store_open(c->folder, c->plan, &c->store);
+    return sow_experiment_open(c->call, c->folder, c->plan, &c->absolute, &c->store);
 }
 
 static sow_status compare_all(comparison *c) {

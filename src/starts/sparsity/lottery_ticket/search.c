@@ -68,36 +68,30 @@ static const char *rewound_name(const search *s) {
 
 /* The masked start, for the trainer; its mask lies beside it. */
 static sow_status write_start(const search *s) {
-    const char *start = round_file(s, s->round->number, "start.safetensors"),
-               *mask = round_file(s, s->round->number, "start.mask.safetensors");
-    if (!start || !mask) return SOW_E_MEMORY;
-    SOW_TRY(save_mask(s, mask, s->round->mask));
-    return save(s, start, s->weights);
+    const char *file = round_file(s, s->round->number, "start.safetensors"),
+               *path = file ? in_folder(s, s->folder, file) : NULL;
+    if (!path) return SOW_E_MEMORY;
+    return sow_write_start(s->call, path, file, s->inputs, s->input_count, s->weights, s->round->mask);
 }
 
 static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell, char **command) {
-    (void)cell;
     search *s = user;
-    int number = s->round->number;
-    SOW_TRY(write_start(s));
-    const char *rewound = round_file(s, number, "rewind.safetensors"), *mask = mask_name(s, number),
-               *start = round_file(s, number, "start.safetensors"), *final = round_file(s, number, "final.safetensors");
-    if (!rewound || !mask || !start || !final) return SOW_E_MEMORY;
-    const sow_trial trial = {
-        .init = in_folder(s, s->absolute, start),
-        .mask = in_folder(s, s->absolute, mask),
-        .out = in_folder(s, s->absolute, final),
-        .folder = in_folder(s, s->absolute, round_file(s, number, ".")),
+    sow_trial trial = {
         .arm = "ticket",
-        .round = number,
+        .round = s->round->number,
         .seed = s->round->seed,
         .threads = sow_threads(),
-        .rewind = in_folder(s, s->absolute, rewound),
         .rewind_step = s->config.rewind,
         .rewinds = s->round->rewind > 0,
     };
-    if (!trial.init || !trial.mask || !trial.out || !trial.folder || !trial.rewind) return SOW_E_MEMORY;
-    return sow_recipe_command(arena, &s->recipe, &trial, command);
+    SOW_TRY(write_start(s));
+    const char *folder = sow_path_join(arena, s->absolute, sow_path_name(cell->folder)),
+               *mask = mask_name(s, s->round->number);
+    if (!folder || !mask) return SOW_E_MEMORY;
+    SOW_TRY(sow_trial_in(arena, folder, &trial));
+    trial.mask = in_folder(s, s->absolute, mask);
+    trial.rewind = sow_path_join(arena, folder, "rewind.safetensors");
+    return trial.mask && trial.rewind ? sow_recipe_command(arena, &s->recipe, &trial, command) : SOW_E_MEMORY;
 }
 
 /* Takes what the trainer wrote: names, shapes, finite values, zeros where masked. */
@@ -261,9 +255,7 @@ static sow_status open_folder(search *s) {
     SOW_TRY(sow_check_output(s->call, s->folder));
     SOW_TRY(passport(s, "ticket.safetensors", &plan));
     if (sow_flag(s->call, "force") && !sow_flag(s->call, "resume")) SOW_TRY(ticket_clear_folder(s->arena, s->folder));
-    SOW_TRY(sow_make_folder(s->folder));
-    SOW_TRY(sow_path_absolute(s->arena, s->folder, &s->absolute));
-    SOW_TRY(sow_store_open(s->folder, plan, &s->store));
+    SOW_TRY(sow_experiment_open(s->call, s->folder, plan, &s->absolute, &s->store));
     return save(s, "theta0.safetensors", s->theta0);
 }
 
