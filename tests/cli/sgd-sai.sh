@@ -56,6 +56,25 @@ expect_message 2 '--scales and --sqrt-n exclude each other' 'two tables' train -
 expect_message 2 'expected gpt:WIDTH-LAYERS-HEADS-CONTEXT' 'a gpt that is none' "$SOW" sgd-sai simulate --arch gpt:64-2-5-64
 expect_absent 'nothing is left behind' x
 
+# ---- language models and adapters ----
+python3 "$SOW_ROOT/tests/cli/tiny_lm.py" tiny
+for i in 1 2 3 4 5 6 7 8 9; do echo "{\"question\":\"$i+$i\",\"answer\":\"that is twice $i\"}"; done >twice.jsonl
+on_tiny="--model tiny --data twice.jsonl --chat-template none"
+expect_output '^blocks: 20$' 'all weights of a language model' "$SOW" sgd-sai $on_tiny -o all.json
+expect_output '^dead blocks: 14$' "of a fresh adapter A has no gradient yet" "$SOW" sgd-sai $on_tiny --rank 2 -o adapter.json
+expect_output '"note": "dead"' 'the table says so' cat adapter.json
+expect_true 'their scale is 1' [ "$(awk -F, '/lora_A/ && $(NF - 1) == 1' adapter.csv | wc -l)" -eq 14 ]
+expect_ok 'an adapter is trained by it' "$SOW" train $on_tiny --tune lora --rank 2 --val 0 --optimizer sgd-sai --scales adapter.json --lr 0.01 --steps 3 -q -o tuned
+expect_ok 'and simulated' "$SOW" sgd-sai simulate $on_tiny --rank 2 --val 2 --steps 30 --lr 0.02 --clip 1 --json
+expect_true 'it learns' below "$(number share_of_first_loss)" 0.95
+expect_true 'with the same dead blocks' [ "$(number dead_blocks)" = 14 ]
+expect_ok 'the whole model is simulated' "$SOW" sgd-sai simulate $on_tiny --val 2 --steps 2 --lr 0.001 --json
+expect_message 2 'alpha belongs to --rank' 'alpha without an adapter' "$SOW" sgd-sai $on_tiny --alpha 4 -o x.json
+expect_message 2 'rank belongs to language models' 'an adapter of a network' "$SOW" sgd-sai $toy --rank 2 -o x.json
+expect_message 2 'length belongs to language models' 'texts of a network' "$SOW" sgd-sai $toy --length 9 -o x.json
+expect_message 2 'model and --arch exclude each other' 'two models' "$SOW" sgd-sai simulate $on_tiny --arch gpt:16-1-2-16
+expect_absent 'nothing is left behind' x.json
+
 # ---- simulations and the study ----
 yes 'The quick brown fox jumps over the lazy dog, and then it rests for a while.' | head -n 400 >text.txt
 expect_ok 'a small GPT learns' "$SOW" sgd-sai simulate --arch gpt:16-1-2-16 --data text.txt --steps 40 --lr 0.02 --clip 1 --json
@@ -66,3 +85,11 @@ awk 'BEGIN { for (i = 0; i < 600; i++) { k = i % 10; for (j = 0; j < 64; j++) pr
 run "$SOW" study sgd-sai --scale smoke --data digits.csv.gz -o study
 expect_true 'the smoke study ends with a verdict' [ "$status" -eq 0 -o "$status" -eq 3 ]
 expect_file 'and writes it' study/verdict.json
+
+# ---- the parts of the full scale ----
+expect_message 2 'comes in parts.*--part images --data PATH .1 hour; CIFAR-10.*--part lora' 'full wants a part' "$SOW" study sgd-sai --scale full
+expect_message 2 'part lora: missing --data, texts' 'and the part its data' "$SOW" study sgd-sai --scale full --part lora
+expect_message 2 "has no part 'x'; there are --part images" 'another part' "$SOW" study sgd-sai --scale full --part x
+expect_message 2 'does not come in parts' 'small is one whole' "$SOW" study sgd-sai --part lora
+expect_output 'sgd-sai +full +robustness' 'parts are listed' "$SOW" study
+expect_absent 'nothing was begun' study-sgd-sai-full-lora

@@ -33,6 +33,8 @@ static const sow_clause clauses[] = {
                  SOW_MEAN_DIFFERENCE, -0.05),
 };
 
+static const study_metric metrics[] = {{"val_accuracy", "val accuracy"}, {0}};
+
 /* ---- the grid ---- */
 
 static sow_status list_arms(sow_arena *arena, study_arm *arms) {
@@ -115,7 +117,7 @@ sow_status sai_run_robustness(sow_study_call *call) {
                        .method = "sgd-sai",
                        .common = "--arch=resnet8 --scheme=kaiming-normal --batch=128 --steps=200 --schedule=cosine "
                                  "--data={data}",
-                       .metrics = sai_metrics,
+                       .metrics = metrics,
                        .part = "grid"};
     call->claim =
         "Scales of the first gradient make momentum SGD robust: more learning rates and weight decays come close "

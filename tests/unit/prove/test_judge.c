@@ -179,6 +179,47 @@ static void scores_must_be_finite_and_single(void **state) {
     sow_arena_free(call.arena);
 }
 
+static const sow_study_part parts[] = {
+    {"images", "one", SOW_SCALE_FULL, "1:4", "an hour", "pictures", NULL},
+    {"texts", "another", SOW_SCALE_FULL, "1:9", "a day", NULL, NULL},
+    {0},
+};
+static const sow_study in_parts = {.name = "toy", .seeds = {"1:2", "1:4", NULL}, .parts = parts};
+
+static void parts_are_found_by_name(void **state) {
+    const sow_study_part *part;
+    sow_arena *arena;
+    assert_int_equal(sow_arena_new(&arena), SOW_OK);
+    assert_int_equal(sow_study_find_part(arena, &in_parts, SOW_SCALE_FULL, "texts", &part), SOW_OK);
+    assert_ptr_equal(part, &parts[1]);
+    assert_int_equal(sow_study_find_part(arena, &in_parts, SOW_SCALE_SMALL, NULL, &part), SOW_OK);
+    assert_null(part);
+    assert_int_equal(sow_study_find_part(arena, &study, SOW_SCALE_FULL, NULL, &part), SOW_OK);
+    assert_null(part);
+    assert_int_equal(sow_study_find_part(arena, &in_parts, SOW_SCALE_FULL, NULL, &part), SOW_E_ARGUMENT);
+    assert_non_null(strstr(sow_message(), "--part images --data PATH (an hour; pictures), --part texts (a day)"));
+    assert_int_equal(sow_study_find_part(arena, &in_parts, SOW_SCALE_FULL, "image", &part), SOW_E_ARGUMENT);
+    assert_non_null(strstr(sow_message(), "no part 'image'; there are --part images"));
+    assert_int_equal(sow_study_find_part(arena, &in_parts, SOW_SCALE_SMALL, "images", &part), SOW_E_ARGUMENT);
+    assert_non_null(strstr(sow_message(), "does not come in parts"));
+    sow_arena_free(arena);
+}
+
+static void a_part_is_judged_by_its_own_number_of_seeds(void **state) {
+    static const sow_clause clause = DIFFERENCE(SOW_MEAN_DIFFERENCE, true, 0.01);
+    for (int i = 0; i < 2; i++) { /* eight seeds are enough for the first, not for the second */
+        sow_study_call call;
+        json_t *out;
+        open_call(&call);
+        call.part = &parts[i], call.clauses = &clause, call.clause_count = 1;
+        if (sow_study_judge(call.arena, &in_parts, &call, &out) != SOW_OK) fail_msg("%s", sow_message());
+        assert_string_equal(verdict(out), i == 0 ? "confirmed" : "not decided");
+        assert_string_equal(json_string_value(json_object_get(out, "part")), parts[i].name);
+        json_decref(out);
+        sow_arena_free(call.arena);
+    }
+}
+
 static void students_t_has_its_known_values(void **state) {
     assert_near(sow_t_quantile(0.975, 1), 12.706204736432095, 1e-9);
     assert_near(sow_t_quantile(0.975, 4), 2.7764451051977987, 1e-12);
@@ -199,6 +240,8 @@ int main(void) {
         cmocka_unit_test(a_missing_pair_or_too_few_seeds_decide_nothing),
         cmocka_unit_test(arms_are_summed_up),
         cmocka_unit_test(scores_must_be_finite_and_single),
+        cmocka_unit_test(parts_are_found_by_name),
+        cmocka_unit_test(a_part_is_judged_by_its_own_number_of_seeds),
         cmocka_unit_test(students_t_has_its_known_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

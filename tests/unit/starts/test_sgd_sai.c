@@ -1,5 +1,6 @@
 /* sgd-sai: tables from the gradients of several batches, and what they say about sqrt(n). */
-#include "check.h"
+#include "byte_tokenizer.h"
+#include "tiny_lm.h"
 
 #include <math.h>
 
@@ -62,6 +63,45 @@ static void batches_are_averaged_before_or_after(void **state) {
     sow_arena_free(arena);
 }
 
+/* The gradient of A is B^T times something, and B is 0; B's own comes from A, which is not. */
+static void of_a_fresh_adapter_a_is_dead_and_b_is_measured(void **state) {
+    static const char text[] =
+        "{\"prompt\":\"one\",\"completion\":\"1\"}\n{\"prompt\":\"two\",\"completion\":\"22\"}\n";
+    const sow_lm_config c = tiny_lm_config(FIRST_SPECIAL + SPECIALS, 16);
+    sow_lm *lm = tiny_lm(&c, 3);
+    sow_tokenizer *tokenizer;
+    sow_texts *texts;
+    sow_feed *feed;
+    sow_arena *arena;
+    sow_sites sites;
+    sow_scales table;
+    sow_sgd_sai_config config = {.batches = 1};
+    OK(sow_arena_new(&arena));
+    OK(sow_tokenizer_open(write_tokenizer(), &tokenizer));
+    OK(sow_write_file(in_folder("two.jsonl"), text, strlen(text)));
+    OK(sow_texts_open(in_folder("two.jsonl"), &(sow_texts_options){.end = -1}, tokenizer, &texts));
+    OK(sow_feed_texts(lm, texts, &(sow_feed_options){.batch = 2}, &feed));
+    OK(sow_lm_sites(arena, lm, &sites));
+    OK(sow_adapter_make(SOW_START_LORA, &sites, 4, 4, 1, &config.adapter));
+    sow_state_train(lm->state, false);
+    OK(sow_sgd_sai(&config, feed, arena, &table));
+    assert_int_equal(table.count, 2 * sites.count);
+    for (int64_t i = 0; i < table.count; i++) {
+        const sow_gsnr *g = &table.rows[i].gsnr;
+        bool a = strstr(table.rows[i].name, "lora_A") != NULL;
+        assert_int_equal(g->kind == SOW_GSNR_DEAD, a);
+        if (a) assert_near(table.rows[i].scale, 1, 0);
+        else assert_true(table.rows[i].scale >= sqrt((double)g->n - 1) * (1 - 1e-6)); /* the identity's bound */
+    }
+    assert_int_equal(sow_sai_summarise(&table).dead, sites.count);
+    sow_feed_free(feed);
+    sow_adapter_free(config.adapter);
+    sow_texts_free(texts);
+    sow_tokenizer_free(tokenizer);
+    sow_lm_free(lm);
+    sow_arena_free(arena);
+}
+
 static void the_summary_counts_what_differs_from_the_root(void **state) {
     sow_scale_row rows[] = {
         {.name = "matrix", .parts = 1, .gsnr = {.n = 10000, .g = 100.5}},
@@ -84,7 +124,8 @@ static void the_summary_counts_what_differs_from_the_root(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_are_averaged_before_or_after),
+        cmocka_unit_test(of_a_fresh_adapter_a_is_dead_and_b_is_measured),
         cmocka_unit_test(the_summary_counts_what_differs_from_the_root),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return make_test_folder() == 0 ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sow/file.h"
+#include "sow/json.h"
 #include "sow/log.h"
 #include "starts/steps/sgd_sai/sgd_sai.h"
 
@@ -34,10 +35,6 @@ static const sow_option options[] = {
 
 /* ---- what was found ---- */
 
-static sow_status set(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
 static double distance(const sow_scale_row *r) {
     return r->gsnr.kind == SOW_GSNR_DEAD ? INFINITY : fabs(log(r->gsnr.g / sqrt((double)r->gsnr.n)));
 }
@@ -65,12 +62,11 @@ static json_t *row_json(const sow_scale_row *r) {
 static sow_status report_rows(sow_call *call, const sow_scales *scales) {
     const sow_scale_row **order;
     json_t *rows = json_array();
-    SOW_TRY(set(call, "farthest_from_sqrt_n", rows));
+    SOW_TRY(sow_put_json(call->result, "farthest_from_sqrt_n", rows));
     SOW_TRY(SOW_NEW(call->arena, order, scales->count));
     for (int64_t i = 0; i < scales->count; i++) order[i] = &scales->rows[i];
     qsort(order, (size_t)scales->count, sizeof *order, by_distance);
-    for (int64_t i = 0; i < scales->count && i < ROWS_SHOWN; i++)
-        if (json_array_append_new(rows, row_json(order[i]))) return sow_fail(SOW_E_MEMORY, "out of memory");
+    for (int64_t i = 0; i < scales->count && i < ROWS_SHOWN; i++) SOW_TRY(sow_append_json(rows, row_json(order[i])));
     return SOW_OK;
 }
 
@@ -96,37 +92,34 @@ static const char *meaning_of(sow_arena *arena, const sow_sai_summary *s) {
 
 static sow_status report_meaning(sow_call *call, const sow_scales *scales) {
     sow_sai_summary s = sow_sai_summarise(scales);
-    SOW_TRY(set(call, "blocks", json_integer(scales->count)));
-    SOW_TRY(set(call, "largest_g", json_real(scales->largest)));
+    SOW_TRY(sow_put_count(call->result, "blocks", scales->count));
+    SOW_TRY(sow_put_real(call->result, "largest_g", scales->largest));
     if (s.blocks > 0) {
-        SOW_TRY(set(call, "least_ratio_to_sqrt_n", json_real(s.least)));
-        SOW_TRY(set(call, "most_ratio_to_sqrt_n", json_real(s.most)));
+        SOW_TRY(sow_put_real(call->result, "least_ratio_to_sqrt_n", s.least));
+        SOW_TRY(sow_put_real(call->result, "most_ratio_to_sqrt_n", s.most));
     }
     if (s.dead > 0) {
-        SOW_TRY(set(call, "dead_blocks", json_integer(s.dead)));
-        SOW_TRY(set(call, "dead", json_string(of_dead)));
+        SOW_TRY(sow_put_count(call->result, "dead_blocks", s.dead));
+        SOW_TRY(sow_put_text(call->result, "dead", of_dead));
     }
-    if (s.constant > 0) SOW_TRY(set(call, "constant_blocks", json_integer(s.constant)));
-    if (s.tiny > 0) SOW_TRY(set(call, "blocks_with_tiny_gradients", json_integer(s.tiny)));
+    if (s.constant > 0) SOW_TRY(sow_put_count(call->result, "constant_blocks", s.constant));
+    if (s.tiny > 0) SOW_TRY(sow_put_count(call->result, "blocks_with_tiny_gradients", s.tiny));
     const char *text = meaning_of(call->arena, &s);
     if (!text) return SOW_E_MEMORY;
-    return set(call, "meaning", json_string(text));
+    return sow_put_text(call->result, "meaning", text);
 }
 
 static sow_status report(const sai_subject *s, const sow_scales *scales) {
     sow_call *call = s->call;
-    SOW_TRY(set(call, "model", json_string(s->model_name)));
-    SOW_TRY(set(call, "data", json_string(s->data_name)));
+    SOW_TRY(sow_put_text(call->result, "model", s->model_name));
+    SOW_TRY(sow_put_text(call->result, "data", s->data_name));
     if (!sow_flag(call, "sqrt-n")) SOW_TRY(report_rows(call, scales));
     SOW_TRY(report_meaning(call, scales));
-    const char *convert = sow_arena_format(
-        call->arena, "lr of --normalise max is lr of none times %.6g, its weight decay that of none divided by it",
-        scales->largest);
-    const char *next = sow_arena_format(call->arena, "sow train --optimizer sgd-sai --scales %s ...",
-                                        sow_text(call, "out"));
-    if (!convert || !next) return SOW_E_MEMORY;
-    SOW_TRY(set(call, "conversion", json_string(convert)));
-    return set(call, "next", json_string(next));
+    SOW_TRY(
+        sow_put_format(call->result, "conversion",
+                       "lr of --normalise max is lr of none times %.6g, its weight decay that of none divided by it",
+                       scales->largest));
+    return sow_put_format(call->result, "next", "sow train --optimizer sgd-sai --scales %s ...", sow_text(call, "out"));
 }
 
 /* ---- the action ---- */

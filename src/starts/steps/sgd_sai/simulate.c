@@ -154,26 +154,22 @@ static sow_status prepare(simulation *s) {
     return count_state(s);
 }
 
-static sow_status add(json_t *result, const char *key, json_t *value) {
-    return json_object_set_new(result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
 static sow_status report_model(const simulation *s) {
     sow_call *call = s->subject.call;
     json_t *r = call->result;
-    SOW_TRY(add(r, "model", json_string(s->subject.model_name)));
-    SOW_TRY(add(r, "data", json_string(s->subject.data_name)));
-    SOW_TRY(add(r, "optimizer", json_string(sow_text(call, "optimizer"))));
-    SOW_TRY(add(r, "lr", json_real(s->training.optimizer.rate)));
-    SOW_TRY(add(r, "parameters", json_integer(sow_state_parameters(s->subject.state))));
-    SOW_TRY(add(r, "state_bytes", json_integer(s->state_bytes)));
+    SOW_TRY(sow_put_text(r, "model", s->subject.model_name));
+    SOW_TRY(sow_put_text(r, "data", s->subject.data_name));
+    SOW_TRY(sow_put_text(r, "optimizer", sow_text(call, "optimizer")));
+    SOW_TRY(sow_put_real(r, "lr", s->training.optimizer.rate));
+    SOW_TRY(sow_put_count(r, "parameters", sow_state_parameters(s->subject.state)));
+    SOW_TRY(sow_put_count(r, "state_bytes", s->state_bytes));
     if (s->scales.count == 0) return SOW_OK;
     sow_sai_summary sum = sow_sai_summarise(&s->scales);
-    SOW_TRY(add(r, "largest_g", json_real(s->scales.largest)));
-    SOW_TRY(add(r, "dead_blocks", json_integer(sum.dead)));
-    SOW_TRY(add(r, "least_ratio_to_sqrt_n", json_real(sum.least)));
-    SOW_TRY(add(r, "most_ratio_to_sqrt_n", json_real(sum.most)));
-    return add(r, "identity_error", json_real(identity_error(&s->scales)));
+    SOW_TRY(sow_put_real(r, "largest_g", s->scales.largest));
+    SOW_TRY(sow_put_count(r, "dead_blocks", sum.dead));
+    SOW_TRY(sow_put_real(r, "least_ratio_to_sqrt_n", sum.least));
+    SOW_TRY(sow_put_real(r, "most_ratio_to_sqrt_n", sum.most));
+    return sow_put_real(r, "identity_error", identity_error(&s->scales));
 }
 
 static sow_status report_training(const simulation *s) {
@@ -182,11 +178,11 @@ static sow_status report_training(const simulation *s) {
     int64_t losses = s->batches < LAST_LOSSES ? s->batches : LAST_LOSSES;
     double last = 0;
     for (int64_t i = 0; i < losses; i++) last += s->last[i] / (double)losses;
-    SOW_TRY(add(r, "first_train_loss", json_real(s->first)));
-    SOW_TRY(add(r, "last_train_loss", json_real(last)));
-    SOW_TRY(add(r, "share_of_first_loss", json_real(last / s->first)));
-    if (isfinite(e->validation_loss)) SOW_TRY(add(r, "val_loss", json_real(e->validation_loss)));
-    return isfinite(e->validation_accuracy) ? add(r, "val_accuracy", json_real(e->validation_accuracy)) : SOW_OK;
+    SOW_TRY(sow_put_real(r, "first_train_loss", s->first));
+    SOW_TRY(sow_put_real(r, "last_train_loss", last));
+    SOW_TRY(sow_put_real(r, "share_of_first_loss", last / s->first));
+    SOW_TRY(sow_put_known(r, "val_loss", e->validation_loss));
+    return sow_put_known(r, "val_accuracy", e->validation_accuracy);
 }
 
 /* A training that diverges has a result too, without losses: searches of rates go on. */
@@ -202,7 +198,7 @@ static sow_status run(simulation *s) {
     watch(s);
     SOW_TRY(report_model(s));
     sow_status status = sow_train_task(call->arena, &s->training, &task);
-    SOW_TRY(add(call->result, "diverged", json_boolean(status == SOW_E_NUMBER)));
+    SOW_TRY(sow_put_flag(call->result, "diverged", status == SOW_E_NUMBER));
     if (status == SOW_E_NUMBER) sow_warn("%s", sow_message());
     if (status == SOW_E_NUMBER) return SOW_OK;
     SOW_TRY(status);
