@@ -234,46 +234,41 @@ sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *reci
     return status;
 }
 
-/* ---- results ---- */
+/* ---- results: language models have no accuracy, and no part for validation ---- */
 
-/* Language models have no accuracy, and no part for validation. */
-static int put(json_t *object, const char *key, double value) {
-    return isfinite(value) ? json_object_set_new(object, key, json_real(value)) : 0;
+static sow_status put_outcome(json_t *row, const tuning_outcome *o) {
+    SOW_TRY(sow_put_known(row, "rate", o->rate));
+    SOW_TRY(sow_put_known(row, "early_loss", o->early_loss));
+    SOW_TRY(sow_put_known(row, "validation_loss", o->validation_loss));
+    SOW_TRY(sow_put_known(row, "test_loss", o->test_loss));
+    return sow_put_known(row, "accuracy", o->accuracy);
 }
 
-static json_t *rate_row(const tuning_outcome *o) {
-    json_t *row = json_object();
-    int failed = put(row, "rate", o->rate) | put(row, "early_loss", o->early_loss);
-    failed |= put(row, "validation_loss", o->validation_loss) | put(row, "test_loss", o->test_loss);
-    failed |= put(row, "accuracy", o->accuracy);
-    if (!failed) return row;
-    json_decref(row);
-    return NULL;
-}
-
-static json_t *curve_rows(const tuning_outcome *o) {
-    json_t *rows = json_array();
-    for (int64_t i = 1; i < o->evaluations; i++) { /* before the first step there is no training loss */
-        json_t *row = json_pack("{s:I}", "step", (json_int_t)o->curve[i].step);
-        put(row, "train_loss", o->curve[i].train_loss);
-        put(row, "validation_loss", o->curve[i].validation_loss);
-        json_array_append_new(rows, row);
-    }
-    return rows;
+static sow_status put_evaluation(json_t *row, const sow_evaluation *e) {
+    SOW_TRY(sow_put_count(row, "step", e->step));
+    SOW_TRY(sow_put_known(row, "train_loss", e->train_loss));
+    return sow_put_known(row, "validation_loss", e->validation_loss);
 }
 
 sow_status tuning_report(sow_call *call, const tuning_outcome *outcomes, int count, int best) {
     const tuning_outcome *o = &outcomes[best];
-    json_t *rates = json_array(), *result = call->result;
-    int failed = 0;
-    for (int i = 0; i < count; i++) failed |= json_array_append_new(rates, rate_row(&outcomes[i]));
-    failed |= put(result, "start_loss", o->start_loss) | put(result, "rate", o->rate);
-    failed |= put(result, "early_loss", o->early_loss) | put(result, "validation_loss", o->validation_loss);
-    failed |= put(result, "test_loss", o->test_loss) | put(result, "accuracy", o->accuracy);
-    if (sow_text(call, "model")) failed |= put(result, "perplexity", exp(o->test_loss));
-    failed |= json_object_set_new(result, "rates", rates);
-    failed |= json_object_set_new(result, "curve", curve_rows(o));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    json_t *result = call->result, *rates = json_array(), *curve = json_array();
+    SOW_TRY(sow_put_known(result, "start_loss", o->start_loss));
+    SOW_TRY(put_outcome(result, o));
+    if (sow_text(call, "model")) SOW_TRY(sow_put_known(result, "perplexity", exp(o->test_loss)));
+    SOW_TRY(sow_put_json(result, "rates", rates));
+    SOW_TRY(sow_put_json(result, "curve", curve));
+    for (int i = 0; i < count; i++) {
+        json_t *row = json_object();
+        SOW_TRY(sow_append_json(rates, row));
+        SOW_TRY(put_outcome(row, &outcomes[i]));
+    }
+    for (int64_t i = 1; i < o->evaluations; i++) { /* before the first step there is no training loss */
+        json_t *row = json_object();
+        SOW_TRY(sow_append_json(curve, row));
+        SOW_TRY(put_evaluation(row, &o->curve[i]));
+    }
+    return SOW_OK;
 }
 
 sow_status tuning_write(sow_call *call) {

@@ -168,9 +168,7 @@ static sow_status write_folder(job *j) {
                                         "sow train --model %s --data %s --adapter %s --optimizer adamw --lr 5e-4 "
                                         "--schedule warmup:20+cosine --steps 300 -o tuned/",
                                         sow_text(call, "model"), sow_text(call, "data"), folder);
-    if (!next || json_object_set_new(call->result, "next", json_string(next)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
-    return SOW_OK;
+    return next ? sow_put_text(call->result, "next", next) : SOW_E_MEMORY;
 }
 
 static sow_status run(sow_call *call) {

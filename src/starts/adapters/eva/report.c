@@ -89,7 +89,7 @@ static sow_status rho_rows(sow_call *call, const sow_eva_config *config, const s
         if (i == 4 ? own : rho > config->rho) continue;
         own |= rho == config->rho;
         SOW_TRY(sow_eva_ranks_for(config, r, rho, ranks));
-        if (json_array_append_new(rows, rho_row(r, rho, ranks))) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(rows, rho_row(r, rho, ranks)));
     }
     return SOW_OK;
 }
@@ -215,17 +215,16 @@ sow_status eva_write_report(sow_call *call, const sow_eva_config *config, const 
         none += r->layers[i].rank == 0;
         ranks += r->layers[i].rank;
     }
+    SOW_TRY(sow_put_count(result, "layers", r->count));
+    SOW_TRY(sow_put_count(result, "inputs", r->hooks));
+    SOW_TRY(sow_put_count(result, "batches", r->batches));
+    SOW_TRY(sow_put_flag(result, "settled", r->converged));
+    SOW_TRY(sow_put_count(result, "ranks", ranks));
+    SOW_TRY(sow_put_count(result, "parameters", parameters));
+    SOW_TRY(sow_put_count(result, "layers_without", none));
+    SOW_TRY(sow_put_json(result, "targets", kind_rows(r)));
+    SOW_TRY(sow_put_json(result, "other_rho", rhos));
     SOW_TRY(rho_rows(call, config, r, rhos));
-    int failed = json_object_set_new(result, "layers", json_integer(r->count));
-    failed |= json_object_set_new(result, "inputs", json_integer(r->hooks));
-    failed |= json_object_set_new(result, "batches", json_integer(r->batches));
-    failed |= json_object_set_new(result, "settled", json_boolean(r->converged));
-    failed |= json_object_set_new(result, "ranks", json_integer(ranks));
-    failed |= json_object_set_new(result, "parameters", json_integer(parameters));
-    failed |= json_object_set_new(result, "layers_without", json_integer(none));
-    failed |= json_object_set_new(result, "targets", kind_rows(r));
-    failed |= json_object_set_new(result, "other_rho", rhos);
-    if (failed) return sow_fail(SOW_E_MEMORY, "out of memory");
     SOW_TRY(write_csv(call, r, folder));
     SOW_TRY(write_json(call, r, folder));
     return write_chart(call, config, r, folder);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "starts/adapters/eva/eva.h"
 #include "starts/adapters/tuning.h"
 
@@ -39,10 +40,9 @@ static sow_status make_eva(sow_call *call, const tuning *t, sow_adapter **out) {
     sow_status status = sow_eva(&config, &t->sites, feed, call->arena, out, &report);
     sow_feed_free(feed);
     SOW_TRY(status);
-    int failed = json_object_set_new(call->result, "budget", json_integer(report.budget));
-    failed |= json_object_set_new(call->result, "batches", json_integer(report.batches));
-    failed |= json_object_set_new(call->result, "settled", json_boolean(report.converged));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_count(call->result, "budget", report.budget));
+    SOW_TRY(sow_put_count(call->result, "batches", report.batches));
+    return sow_put_flag(call->result, "settled", report.converged);
 }
 
 static sow_status make_adapter(sow_call *call, const tuning *t, sow_adapter **out) {
@@ -70,7 +70,7 @@ static sow_status gradient_of_b(sow_adapter *adapter, sow_tape *tape, sow_feed *
         sow_tensor g = adapter->layers[i].b->grad;
         double square = 0;
         for (int64_t k = 0; g.data && k < sow_count(g); k++) square += sow_at(g, k) * sow_at(g, k);
-        if (json_array_append_new(layers, json_real(sqrt(square)))) return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_append_json(layers, json_real(sqrt(square))));
         sum += square;
     }
     *norm = sqrt(sum);
@@ -82,6 +82,7 @@ static sow_status report_gradient(sow_call *call, const tuning *t, sow_adapter *
     sow_feed *feed;
     double norm = 0;
     json_t *layers = json_array();
+    SOW_TRY(sow_put_json(call->result, "gradient_of_b_by_layer", layers));
     SOW_TRY(tuning_feed(t, &(sow_feed_options){.batch = 512}, &feed));
     sow_status status = sow_tape_new(&tape);
     if (status == SOW_OK) {
@@ -89,24 +90,21 @@ static sow_status report_gradient(sow_call *call, const tuning *t, sow_adapter *
         sow_tape_free(tape);
     }
     sow_feed_free(feed);
-    if (json_object_set_new(call->result, "gradient_of_b_by_layer", layers) ||
-        json_object_set_new(call->result, "gradient_of_b", json_real(norm)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(status);
+    SOW_TRY(sow_put_real(call->result, "gradient_of_b", norm));
     for (int64_t i = 0; i < adapter->count && i < 8; i++) {
         char key[40];
         snprintf(key, sizeof key, "gradient_of_b_%lld", (long long)i + 1);
-        if (json_object_set_new(call->result, key, json_incref(json_array_get(layers, (size_t)i))))
-            return sow_fail(SOW_E_MEMORY, "out of memory");
+        SOW_TRY(sow_put_json(call->result, key, json_incref(json_array_get(layers, (size_t)i))));
     }
-    return status;
+    return SOW_OK;
 }
 
 static sow_status report_adapter(sow_call *call, const sow_adapter *adapter) {
     int64_t ranks = 0;
     for (int64_t i = 0; i < adapter->count; i++) ranks += adapter->layers[i].rank;
-    int failed = json_object_set_new(call->result, "trained", json_integer(sow_adapter_trained(adapter)));
-    failed |= json_object_set_new(call->result, "ranks", json_integer(ranks));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_count(call->result, "trained", sow_adapter_trained(adapter)));
+    return sow_put_count(call->result, "ranks", ranks);
 }
 
 /* ---- all of it ---- */
@@ -122,8 +120,7 @@ static sow_status measure_base(sow_call *call, const tuning *t, double *loss) {
     sow_tape_free(tape);
     SOW_TRY(status);
     *loss = sum.loss / sum.examples;
-    return json_object_set_new(call->result, "base_loss", json_real(*loss)) ? sow_fail(SOW_E_MEMORY, "out of memory")
-                                                                            : SOW_OK;
+    return sow_put_real(call->result, "base_loss", *loss);
 }
 
 static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter, double loss) {
@@ -135,9 +132,7 @@ static sow_status tune(sow_call *call, tuning *t, sow_adapter *adapter, double l
     if (adapter) SOW_TRY(report_adapter(call, adapter));
     if (adapter && !adapter->layers[0].core && t->model) SOW_TRY(report_gradient(call, t, adapter));
     SOW_TRY(tuning_run(t, adapter, &recipe, outcomes, &best));
-    double gap = fabs(outcomes[best].start_loss - loss);
-    if (isfinite(gap) && json_object_set_new(call->result, "start_gap", json_real(gap)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
+    SOW_TRY(sow_put_known(call->result, "start_gap", fabs(outcomes[best].start_loss - loss)));
     return tuning_report(call, outcomes, recipe.rate_count, best);
 }
 

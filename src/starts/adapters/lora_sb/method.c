@@ -213,9 +213,7 @@ static sow_status write_folder(job *j) {
         call->arena, "sow train --%s %s --data %s --adapter %s --lr %s --schedule warmup:%lld+cosine -o tuned/", what,
         sow_text(call, what), sow_text(call, "data"), folder, sow_real_text(j->made.rate, rate),
         (long long)j->made.warmup);
-    if (!next || json_object_set_new(call->result, "next", json_string(next)))
-        return sow_fail(SOW_E_MEMORY, "out of memory");
-    return SOW_OK;
+    return next ? sow_put_text(call->result, "next", next) : SOW_E_MEMORY;
 }
 
 static sow_status run(sow_call *call) {

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
 #include "sow/file.h"
 #include "sow/report.h"
 #include "starts/adapters/lora_sb/lora_sb.h"
@@ -83,15 +84,19 @@ static int64_t trained_as_lora(const sow_adapter *a) {
 sow_status lora_sb_report(sow_call *call, const lora_sb_made *made) {
     targets all;
     SOW_TRY(collect(call->arena, made, &all));
-    json_t *row = json_pack(
-        "{s:s, s:s, s:I, s:f, s:f, s:I, s:f, s:I, s:I, s:I, s:f, s:o}", "base", made->base, "data", made->data,
-        "samples", (json_int_t)made->samples, "loss_of_base", made->loss, "learning_rate", made->rate, "warmup_steps",
-        (json_int_t)made->warmup, "first_rate", made->eta, "layers", (json_int_t)made->adapter->count,
-        "trained_numbers", (json_int_t)sow_adapter_trained(made->adapter), "of_lora_of_that_rank",
-        (json_int_t)trained_as_lora(made->adapter), "captured", captured_of_all(made), "targets", target_rows(&all));
-    int failed = !row || json_object_update(call->result, row);
-    json_decref(row);
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory, or a name that is not UTF-8") : SOW_OK;
+    json_t *r = call->result;
+    SOW_TRY(sow_put_text(r, "base", made->base));
+    SOW_TRY(sow_put_text(r, "data", made->data));
+    SOW_TRY(sow_put_count(r, "samples", made->samples));
+    SOW_TRY(sow_put_real(r, "loss_of_base", made->loss));
+    SOW_TRY(sow_put_real(r, "learning_rate", made->rate));
+    SOW_TRY(sow_put_count(r, "warmup_steps", made->warmup));
+    SOW_TRY(sow_put_real(r, "first_rate", made->eta));
+    SOW_TRY(sow_put_count(r, "layers", made->adapter->count));
+    SOW_TRY(sow_put_count(r, "trained_numbers", sow_adapter_trained(made->adapter)));
+    SOW_TRY(sow_put_count(r, "of_lora_of_that_rank", trained_as_lora(made->adapter)));
+    SOW_TRY(sow_put_real(r, "captured", captured_of_all(made)));
+    return sow_put_json(r, "targets", target_rows(&all));
 }
 
 /* ---- files ---- */

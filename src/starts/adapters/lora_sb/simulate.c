@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "sow/json.h"
+
 const sow_option lora_sb_simulate_options[] = {
     SOW_OPTION_CHOICE("adapter", "sb", "sb|sb-r0|sb-raw|lora|rslora|pissa|olora|lora-xs|core-random|full",
                       "what is tuned; sb-r0: sb's subspaces with R = 0; sb-raw: without the sign; full: everything"),
@@ -163,9 +165,8 @@ static sow_status check_identities(simulation *s, double eta, sow_adapter *a, co
     config.eta = eta;
     SOW_TRY(energy_error(&s->t, &config, s->samples, a, energy, &energies));
     SOW_TRY(export_error(&s->t, a, &exported));
-    int failed = json_object_set_new(s->call->result, "energy_error", json_real(energies));
-    failed |= json_object_set_new(s->call->result, "export_error", json_real(exported));
-    return failed ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
+    SOW_TRY(sow_put_real(s->call->result, "energy_error", energies));
+    return sow_put_real(s->call->result, "export_error", exported);
 }
 
 /* sb's start depends on the rate: each rate has an adapter of its own. */
@@ -186,9 +187,7 @@ static sow_status tune_at(simulation *s, const tuning_recipe *all, int i, tuning
     if (status == SOW_OK) status = tuning_run(&s->t, adapter, &recipe, out, &best);
     if (adapter) sow_adapter_unshift(adapter);
     sow_adapter_free(adapter);
-    if (status == SOW_OK && json_object_set_new(s->call->result, "trained", json_integer(trained)))
-        status = sow_fail(SOW_E_MEMORY, "out of memory");
-    return status;
+    return status == SOW_OK ? sow_put_count(s->call->result, "trained", trained) : status;
 }
 
 static sow_status run(simulation *s) {
