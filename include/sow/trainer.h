@@ -102,8 +102,8 @@ sow_status sow_recipe_geometry(const sow_recipe *recipe, sow_geometry *out);
 
 /* ---- the folder of an experiment ---- */
 
-/* Makes it and opens its store for this plan (a passport: what determines the values). With --force and without --resume the
- * store of an earlier run is forgotten first. *absolute: for child processes, in the call's arena. Errors: those of
+/* Makes it and opens its store for this plan (a passport: what determines the values). The action has --force and --resume: with
+ * the first alone the store of an earlier run is forgotten. *absolute: for child processes, in the call's arena. Errors: those of
  * sow_store_open. */
 sow_status sow_experiment_open(sow_call *call, const char *folder, const char *plan, const char **absolute,
                                sow_store **store);
@@ -126,14 +126,17 @@ typedef struct sow_trial {
     const char *rewind; /* where weights of an early step go, NULL: the experiment never rewinds */
     int64_t rewind_step;
     bool rewinds; /* this training is the one whose early weights are kept; a command of the user's own decides itself */
+    const sow_variable *more; /* placeholders of the method's own, as {shape}, in a command of the user's */
+    int more_count;
 } sow_trial;
 
 /* The usual files of a cell, in its folder: start.safetensors, start.mask.safetensors, final.safetensors. In the arena. */
 sow_status sow_trial_in(sow_arena *arena, const char *absolute, sow_trial *trial);
 
-/* The shell command that trains: the user's with {init} {mask} {out} {seed} {dir} {arm} {round} {threads}, {rewind} and
- * {rewind-step} in experiments that rewind, {steps} where they are said; or this program's trainer, which tests where the
- * validation loss is least. SOW_E_ARGUMENT: another placeholder. In the arena. */
+/* The shell command that trains. This program's own trainer tests where the validation loss is least. The user's command knows
+ * {init} {mask} {out} {seed} {dir} {arm} {round} {threads}, in experiments that rewind {rewind} and {rewind-step}, what `more` has,
+ * and every option that the recipe says, by its name: {steps}, {lr}, {arch} ... SOW_E_ARGUMENT: another placeholder. In the
+ * arena. */
 sow_status sow_recipe_command(sow_arena *arena, const sow_recipe *recipe, const sow_trial *trial, char **command);
 
 /* What it was worth; NaN where unknown. */
@@ -143,6 +146,7 @@ typedef struct sow_trial_score {
     double at_stop, at_end; /* test accuracy (or "accuracy", "metric", "val_accuracy", whichever the trainer reports) */
     double validation_at_stop; /* accuracy on validation data */
     double training_at_end;
+    double at_start; /* test accuracy of the first evaluation: what the start was worth before any step */
 } sow_trial_score;
 /* From records by metric and step. */
 sow_trial_score sow_score_trial(const sow_record *records, int64_t count);

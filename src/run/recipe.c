@@ -168,6 +168,8 @@ sow_status sow_recipe_geometry(const sow_recipe *recipe, sow_geometry *out) {
 
 /* ---- one training ---- */
 
+enum { OWN_VARIABLES = 10 };
+
 /* The built-in trainer's command line, with placeholders. */
 static sow_status builtin(sow_arena *arena, const sow_recipe *recipe, const sow_trial *trial, const char **out) {
     char *trainer;
@@ -178,9 +180,9 @@ static sow_status builtin(sow_arena *arena, const sow_recipe *recipe, const sow_
     return *out ? SOW_OK : SOW_E_MEMORY;
 }
 
-sow_status sow_recipe_command(sow_arena *arena, const sow_recipe *recipe, const sow_trial *trial, char **command) {
-    const char *template = recipe->command;
-    sow_variable variables[11] = {
+/* Placeholders of a training, before those of the recipe. */
+static sow_status own_variables(sow_arena *arena, const sow_trial *trial, sow_variable *out, int *count) {
+    const sow_variable own[] = {
         {"init", trial->init ? trial->init : ""},
         {"mask", trial->mask ? trial->mask : ""},
         {"out", trial->out},
@@ -189,16 +191,24 @@ sow_status sow_recipe_command(sow_arena *arena, const sow_recipe *recipe, const 
         {"arm", trial->arm ? trial->arm : ""},
         {"round", sow_arena_format(arena, "%d", trial->round)},
         {"threads", sow_arena_format(arena, "%d", trial->threads)},
+        {"rewind", trial->rewind}, /* these two last: offered only to experiments that rewind */
+        {"rewind-step", sow_arena_format(arena, "%lld", (long long)trial->rewind_step)},
     };
-    int count = 8;
-    if (trial->rewind) {
-        variables[count++] = (sow_variable){"rewind", trial->rewind};
-        variables[count++] = (sow_variable){"rewind-step",
-                                            sow_arena_format(arena, "%lld", (long long)trial->rewind_step)};
-    }
-    if (sow_recipe_steps(recipe) > 0) variables[count++] = (sow_variable){"steps", sow_recipe_option(recipe, "steps")};
-    for (int i = 0; i < count; i++)
-        if (!variables[i].value) return SOW_E_MEMORY;
+    *count = OWN_VARIABLES - (trial->rewind ? 0 : 2);
+    for (int i = 0; i < *count; i++)
+        if (!own[i].value) return SOW_E_MEMORY;
+    memcpy(out, own, (size_t)*count * sizeof *out);
+    return SOW_OK;
+}
+
+sow_status sow_recipe_command(sow_arena *arena, const sow_recipe *recipe, const sow_trial *trial, char **command) {
+    const char *template = recipe->command;
+    sow_variable *variables;
+    int count;
+    SOW_TRY(SOW_NEW(arena, variables, OWN_VARIABLES + trial->more_count + recipe->count));
+    SOW_TRY(own_variables(arena, trial, variables, &count));
+    for (int i = 0; i < trial->more_count; i++) variables[count++] = trial->more[i];
+    for (int i = 0; i < recipe->count; i++) variables[count++] = recipe->options[i];
     if (!template) SOW_TRY(builtin(arena, recipe, trial, &template));
     return sow_expand(arena, template, variables, count, command);
 }

@@ -34,10 +34,13 @@ sow_trial_score sow_score_trial(const sow_record *records, int64_t count) {
     const char *accuracy = reported(records, count, accuracies);
     int64_t n;
     const sow_record *loss = sow_records_of(reported(records, count, losses), records, count, &n);
+    int64_t evaluations;
+    const sow_record *first = sow_records_of(accuracy, records, count, &evaluations);
     sow_trial_score score = {.stop = -1,
                              .least_loss = NAN,
                              .at_stop = NAN,
                              .at_end = last_of(accuracy, records, count),
+                             .at_start = evaluations > 0 ? first->value : NAN,
                              .validation_at_stop = NAN,
                              .training_at_end = last_of("train_accuracy", records, count)};
     for (int64_t i = 0; i < n; i++)

@@ -178,6 +178,14 @@ static void the_users_command_gets_what_it_asks_for(void **state) {
     OK(sow_recipe_set(&recipe, "steps", "90"));
     OK(sow_recipe_command(arena, &recipe, &trial, &command));
     assert_string_equal(command, "t 'a b.st' 'm.st' 'o.st' '7' 'd' 'scratch-b' '2' '1' '90'");
+    recipe.command = "t {init} {lr} {shape}";
+    OK(sow_recipe_set(&recipe, "lr", "0.01"));
+    FAILS(sow_recipe_command(arena, &recipe, &trial, &command), SOW_E_ARGUMENT, "unknown placeholder {shape}");
+    const sow_variable shape = {"shape", "arch.json"};
+    sow_trial shrunk = trial;
+    shrunk.more = &shape, shrunk.more_count = 1;
+    OK(sow_recipe_command(arena, &recipe, &shrunk, &command));
+    assert_string_equal(command, "t 'a b.st' '0.01' 'arch.json'");
     recipe.command = "t {init} {out} {rewind}";
     FAILS(sow_recipe_command(arena, &recipe, &trial, &command), SOW_E_ARGUMENT, "unknown placeholder {rewind}");
 }
@@ -216,6 +224,7 @@ static void the_early_stop_is_the_first_of_equal_losses(void **state) {
     assert_near(score.least_loss, 0.5, 0);
     assert_near(score.at_stop, 0.7, 0);
     assert_near(score.at_end, 0.8, 0);
+    assert_near(score.at_start, 0.1, 0);
     assert_near(score.validation_at_stop, 0.65, 0);
     assert_near(score.training_at_end, 0.99, 0);
 }

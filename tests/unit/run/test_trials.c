@@ -17,10 +17,10 @@ static int tear_down(void **state) {
 static const char *const arms[] = {"scratch", "tuned"};
 static const uint64_t seeds[] = {3, 5};
 /* [seeds][arms]; stop, least_loss, at_stop, at_end */
-static const sow_trial_score all[] = {{100, 1, 0.5, 0.75, NAN, NAN},
-                                      {200, 1, 0.25, 0.5, NAN, NAN},
-                                      {300, 1, 0.75, 0.5, NAN, NAN},
-                                      {250, 1, 0.25, 0.25, NAN, NAN}};
+static const sow_trial_score all[] = {{100, 1, 0.5, 0.75, NAN, NAN, NAN},
+                                      {200, 1, 0.25, 0.5, NAN, NAN, NAN},
+                                      {300, 1, 0.75, 0.5, NAN, NAN, NAN},
+                                      {250, 1, 0.25, 0.25, NAN, NAN, NAN}};
 
 static json_t *rows_of(const sow_trials *trials, json_t **differences) {
     json_t *rows = json_array();
