@@ -62,8 +62,8 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         for i, (inputs, width) in enumerate(((16, 16), (16, 32), (32, 64)), 1):
-            later = [Block(width, width, 1) for _ in range(blocks - 1)]
-            setattr(self, f"layer{i}", nn.Sequential(Block(inputs, width, 2 if i > 1 else 1), *later))
+            first = Block(inputs, width, 2 if i > 1 else 1)
+            setattr(self, f"layer{i}", nn.Sequential(first, *(Block(width, width, 1) for _ in range(blocks - 1))))
         self.fc = nn.Linear(64, classes)
 
     def forward(self, x):
