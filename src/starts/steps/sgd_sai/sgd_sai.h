@@ -60,14 +60,14 @@ sow_status sai_fill_start(sai_subject *s, const char *scheme);
             SOW_OPTION_NO_PASSPORT                                                                                     \
     }
 
-/* ---- files (sgd_sai_files.c) ---- */
+/* ---- files (files.c) ---- */
 
 /* Writes scales.json with the passport, scales.csv and scales.svg beside it. */
 sow_status sai_write(const sai_subject *subject, const sow_scales *scales, const char *path);
 /* The paths of the CSV and the plot beside a table. */
 const char *sai_beside(sow_arena *arena, const char *path, const char *ending);
 
-/* ---- simulate (sgd_sai_simulate.c) ---- */
+/* ---- simulate (simulate.c) ---- */
 
 extern const sow_option sai_simulate_options[];
 sow_status sai_simulate(sow_call *call);
