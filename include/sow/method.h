@@ -145,6 +145,8 @@ typedef struct sow_input {
     const char *option, *name;
     char sha256[65];
 } sow_input;
+/* One whose sum is known; `name` must live as long as it. */
+sow_input sow_input_of(const char *option, const char *name, const char sha256[65]);
 
 /* SHA-256 as passports have it: of a file's bytes; of a folder, of the sorted JSON object {path: SHA-256} of its files. */
 sow_status sow_hash_input(const char *path, char hex[65]);

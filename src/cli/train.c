@@ -277,10 +277,8 @@ static sow_status write_state(job *j, const char *path, const char *passport) {
 
 static sow_status write_files(job *j) {
     const char *passport, *test = sow_text(j->call, "test");
-    sow_input extra[2] = {{.option = "data", .name = j->data->name},
-                          {.option = "test", .name = test ? sow_path_name(test) : NULL}};
-    memcpy(extra[0].sha256, j->data->sha256, sizeof extra[0].sha256);
-    memcpy(extra[1].sha256, j->data->sha256, sizeof extra[1].sha256);
+    const sow_input extra[2] = {sow_input_of("data", j->data->name, j->data->sha256),
+                                sow_input_of("test", test ? sow_path_name(test) : NULL, j->data->sha256)};
     SOW_TRY(sow_passport(j->call, "final.safetensors", extra, test ? 2 : 1, &passport));
     SOW_TRY(describe(j));
     if (j->folder) {

@@ -355,14 +355,8 @@ static sow_status write_model(job *j, const char *passport) {
 static sow_status passport_of(job *j, const char *file, const char **out) {
     sow_input extra[4] = {j->base.inputs[0], j->base.inputs[1]};
     int count = 2;
-    if (j->held && !j->kept) {
-        extra[count] = (sow_input){.option = "val", .name = j->held->name};
-        memcpy(extra[count++].sha256, j->held->sha256, sizeof j->held->sha256);
-    }
-    if (j->test) {
-        extra[count] = (sow_input){.option = "test", .name = j->test->name};
-        memcpy(extra[count++].sha256, j->test->sha256, sizeof j->test->sha256);
-    }
+    if (j->held && !j->kept) extra[count++] = sow_input_of("val", j->held->name, j->held->sha256);
+    if (j->test) extra[count++] = sow_input_of("test", j->test->name, j->test->sha256);
     return sow_passport(j->call, file, extra, count, out);
 }
 

@@ -121,6 +121,12 @@ static sow_status base_name(sow_arena *arena, const char *path, char **name) {
 /* ---- parts of the passport ---- */
 
 /* The extra input number `nth` of an option, from 0; NULL if there are fewer. */
+sow_input sow_input_of(const char *option, const char *name, const char sha256[65]) {
+    sow_input input = {.option = option, .name = name};
+    memcpy(input.sha256, sha256, sizeof input.sha256);
+    return input;
+}
+
 static const sow_input *find_extra(const sow_input *extra, int count, const char *option, int nth) {
     for (int i = 0; i < count; i++)
         if (strcmp(extra[i].option, option) == 0 && nth-- == 0) return &extra[i];

@@ -1,5 +1,6 @@
 /* Tables of learning-rate scales: measured, normed, as JSON and back. */
 #include "sow/scales.h"
+#include "sow/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -160,20 +161,16 @@ sow_status sow_scales_fit(const sow_scales *s, const sow_state *state) {
 
 /* ---- JSON ---- */
 
-static json_t *number_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *row_json(const sow_scales *s, const sow_scale_row *r) {
     double root = sqrt((double)r->gsnr.n);
     json_t *shape = json_array();
     for (int d = 0; d < r->shape.rank; d++) json_array_append_new(shape, json_integer(r->shape.shape[d]));
     json_t *row = json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:f}", "name", r->name,
                             "shape", shape, "block", (json_int_t)r->block, "parts", (json_int_t)r->parts, "n",
-                            (json_int_t)r->gsnr.n, "norm", number_or_null(r->gsnr.norm), "mean",
-                            number_or_null(r->gsnr.mean), "sd", number_or_null(r->gsnr.sd), "g", r->gsnr.g,
-                            "normalised", r->gsnr.g / s->largest, "sqrt_n", root, "ratio",
-                            root > 0 ? r->gsnr.g / root : 1, "scale", r->scale);
+                            (json_int_t)r->gsnr.n, "norm", sow_json_real(r->gsnr.norm), "mean",
+                            sow_json_real(r->gsnr.mean), "sd", sow_json_real(r->gsnr.sd), "g", r->gsnr.g, "normalised",
+                            r->gsnr.g / s->largest, "sqrt_n", root, "ratio", root > 0 ? r->gsnr.g / root : 1, "scale",
+                            r->scale);
     if (row && r->gsnr.kind != SOW_GSNR_MEASURED)
         json_object_set_new(row, "note", json_string(sow_gsnr_kind_text(r->gsnr.kind)));
     return row;

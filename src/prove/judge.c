@@ -1,4 +1,5 @@
 /* The verdict of a study: frozen clauses over paired scores (PROVE.md, section 2.6). */
+#include "sow/json.h"
 #include "sow/study.h"
 
 #include <math.h>
@@ -157,11 +158,6 @@ static const char *interval_name(sow_statistic statistic, int n) {
     return names[takes_flip(n)][what];
 }
 
-/* A number, or null where it is not finite. */
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, const sow_clause *clause, int needed,
                                json_t *list, truth *out) {
     pairs p;
@@ -176,9 +172,10 @@ static sow_status judge_clause(sow_arena *arena, const sow_study_call *call, con
                             clause->within     ? "within"
                             : clause->at_least ? ">="
                                                : "<=",
-                            "value", clause->value, "effect", number(effect), "low", number(interval ? low : NAN),
-                            "high", number(interval ? high : NAN), "interval", interval_name(clause->statistic, p.n),
-                            "n", p.n, "holds", *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
+                            "value", clause->value, "effect", sow_json_real(effect), "low",
+                            sow_json_real(interval ? low : NAN), "high", sow_json_real(interval ? high : NAN),
+                            "interval", interval_name(clause->statistic, p.n), "n", p.n, "holds",
+                            *out == UNDECIDED ? json_null() : json_boolean(*out == HOLDS));
     return row && json_array_append_new(list, row) == 0 ? SOW_OK : sow_fail(SOW_E_MEMORY, "study: out of memory");
 }
 

@@ -1,14 +1,11 @@
 /* The report of a race: sentences, plots and tables (PROVE.md, section 5). */
 #include "prove/page.h"
+#include "sow/json.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static json_t *real(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 /* As many digits as a reader compares. */
 static json_t *rounded(double value, int digits) {
@@ -42,9 +39,9 @@ sow_status sow_outcome_table(const sow_outcome *o, json_t **rows) {
 static json_t *cell_row(const sow_outcome *o, const sow_cell_row *c) {
     const char *arm = c->arm >= 0 && c->arm < o->plan->arm_count ? o->plan->arms[c->arm].name : "";
     json_t *row = json_pack("{s:s, s:I, s:o, s:o, s:s, s:s, s:i, s:o, s:o}", "arm", arm, "seed", (json_int_t)c->seed,
-                            "score", real(c->score), "test", real(c->test), "state", state_names[c->state], "stage",
-                            c->stage, "attempt", c->attempt, "steps",
-                            c->steps >= 0 ? json_integer(c->steps) : json_null(), "seconds", real(c->seconds));
+                            "score", sow_json_real(c->score), "test", sow_json_real(c->test), "state",
+                            state_names[c->state], "stage", c->stage, "attempt", c->attempt, "steps",
+                            c->steps >= 0 ? json_integer(c->steps) : json_null(), "seconds", sow_json_real(c->seconds));
     return row;
 }
 

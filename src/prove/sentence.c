@@ -175,13 +175,10 @@ sow_status sow_outcome_sentence(sow_arena *arena, const sow_outcome *outcome, in
 
 /* ---- JSON ---- */
 
-static json_t *real(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *standing_json(const char *arm, const sow_standing *s) {
     json_t *o = json_pack("{s:s, s:s, s:i, s:o, s:o, s:o, s:o}", "arm", arm, "verdict", s->verdict, "n", s->n, "effect",
-                          real(s->effect), "low", real(s->low), "high", real(s->high), "p", real(s->p));
+                          sow_json_real(s->effect), "low", sow_json_real(s->low), "high", sow_json_real(s->high), "p",
+                          sow_json_real(s->p));
     json_object_set_new(o, "needed", s->needed > 0 ? json_integer(s->needed) : json_null());
     json_object_set_new(o, "dropped", s->dropped ? json_integer(s->dropped) : json_null());
     return o;
@@ -190,18 +187,18 @@ static json_t *standing_json(const char *arm, const sow_standing *s) {
 static json_t *arm_json(const sow_outcome *o, int arm) {
     const sow_standing *s = &o->standings[arm];
     json_t *object = standing_json(o->plan->arms[arm].name, s);
-    json_object_set_new(object, "mean", real(s->mean));
-    json_object_set_new(object, "sd", real(s->sd));
-    json_object_set_new(object, "iqm", real(s->iqm));
+    json_object_set_new(object, "mean", sow_json_real(s->mean));
+    json_object_set_new(object, "sd", sow_json_real(s->sd));
+    json_object_set_new(object, "iqm", sow_json_real(s->iqm));
     json_object_set_new(object, "failures", json_integer(s->failures));
-    json_object_set_new(object, "failure_bound", real(s->failure_bound));
+    json_object_set_new(object, "failure_bound", sow_json_real(s->failure_bound));
     json_object_set_new(object, "assumes_normal", json_boolean(s->normal));
     if (o->progress) json_object_set_new(object, "cells_done", json_integer(o->progress[arm].done));
     if (o->plan->test_metric && arm != o->plan->reference) {
         double mean, reference, effect = test_effect(o, arm, &mean, &reference);
-        json_object_set_new(object, "test_mean", real(mean));
-        json_object_set_new(object, "test_reference_mean", real(reference));
-        json_object_set_new(object, "test_difference", real(effect));
+        json_object_set_new(object, "test_mean", sow_json_real(mean));
+        json_object_set_new(object, "test_reference_mean", sow_json_real(reference));
+        json_object_set_new(object, "test_difference", sow_json_real(effect));
     }
     return object;
 }

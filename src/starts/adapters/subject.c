@@ -34,8 +34,7 @@ sow_status subject_open_network(sow_call *call, subject *s) {
     SOW_TRY(sow_model_sites(call->arena, s->model, &s->all));
     SOW_TRY(sow_choose_sites(call->arena, &s->all, sow_text(call, "targets"), &s->sites));
     s->name = sow_text(call, "arch"), s->data_name = s->data->name;
-    s->inputs[0] = (sow_input){.option = "data", .name = s->data->name};
-    memcpy(s->inputs[0].sha256, s->data->sha256, sizeof s->data->sha256);
+    s->inputs[0] = sow_input_of("data", s->data->name, s->data->sha256);
     s->input_count = 1;
     return SOW_OK;
 }

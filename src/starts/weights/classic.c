@@ -219,14 +219,11 @@ static sow_status settle_variances(job *j) {
 static sow_status start_network(job *j) {
     sow_call *call = j->call;
     const char *passport;
-    sow_input data = {.option = "data"};
+    sow_input data;
     SOW_TRY(open_model(j));
     SOW_TRY(sow_classic(&j->config, j->model->state, call->arena, &j->report));
     if (j->lsuv) SOW_TRY(settle_variances(j));
-    if (j->data) {
-        data.name = j->data->name;
-        memcpy(data.sha256, j->data->sha256, sizeof data.sha256);
-    }
+    if (j->data) data = sow_input_of("data", j->data->name, j->data->sha256);
     SOW_TRY(sow_passport(call, NULL, &data, j->data != NULL, &passport));
     j->count = sow_state_count(j->model->state);
     return sow_save_state(sow_text(call, "out"), j->model->state, passport);

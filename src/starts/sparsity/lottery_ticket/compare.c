@@ -152,11 +152,10 @@ static sow_status check_data(comparison *c) {
     if (status != SOW_OK)
         return sow_text(c->call, "data") ? status
                                          : sow_fail_in(status, "the ticket's data (--data PATH says where they are)");
-    sow_input *input = &c->inputs[c->input_count++];
-    *input = (sow_input){.option = "data", .name = sow_arena_copy(c->arena, data->name)};
-    memcpy(input->sha256, data->sha256, sizeof input->sha256);
+    const char *name = sow_arena_copy(c->arena, data->name);
+    c->inputs[c->input_count++] = sow_input_of("data", name, data->sha256);
     sow_data_free(data);
-    return input->name ? SOW_OK : SOW_E_MEMORY;
+    return name ? SOW_OK : SOW_E_MEMORY;
 }
 
 static sow_status choose_trainer(comparison *c) {

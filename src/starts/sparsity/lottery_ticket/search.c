@@ -164,8 +164,7 @@ static sow_status train(void *user, const sow_lottery_round *round, sow_state *w
 static sow_status open_data(search *s) {
     if (!sow_text(s->call, "data")) return SOW_OK;
     SOW_TRY(sow_recipe_data(&s->recipe, &s->data));
-    s->inputs[0] = (sow_input){.option = "data", .name = s->data->name};
-    memcpy(s->inputs[0].sha256, s->data->sha256, sizeof s->data->sha256);
+    s->inputs[0] = sow_input_of("data", s->data->name, s->data->sha256);
     s->input_count = 1;
     return SOW_OK;
 }
