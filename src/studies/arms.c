@@ -121,7 +121,6 @@ static sow_status run_cells(trial *t, sow_store *store) {
                          .user = t,
                          .slots = t->call->slots,
                          .threads = 1,
-                         .limits = sow_limits_default(),
                          .what = t->plan->study};
     SOW_TRY(sow_run_cells(store, &runner, t->cells, t->cell_count));
     for (int i = 0; i < t->cell_count; i++) SOW_TRY(score_cell(t, &t->cells[i]));

@@ -307,7 +307,6 @@ static sow_status run_trial(trial *t, sow_store *store) {
                          .user = t,
                          .slots = t->call->slots,
                          .threads = 1,
-                         .limits = sow_limits_default(),
                          .what = "lottery-ticket"};
     SOW_TRY(plan_cells(t));
     SOW_TRY(sow_run_cells(store, &runner, t->cells, t->count));

@@ -114,7 +114,7 @@ static void an_arm_is_a_copy_with_other_options(void **state) {
 static void options_have_an_end(void **state) {
     (void)state;
     sow_recipe recipe = {0};
-    static char names[SOW_RECIPE_OPTIONS + 1][8];
+    static char names[SOW_RECIPE_OPTIONS][16];
     for (int i = 0; i < SOW_RECIPE_OPTIONS; i++) {
         snprintf(names[i], sizeof names[i], "n%d", i);
         OK(sow_recipe_set(&recipe, names[i], "1"));
