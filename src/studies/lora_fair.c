@@ -170,17 +170,23 @@ static sow_status score_rounds(sow_study_call *call, const char *arm, const char
     return SOW_OK;
 }
 
+/* What FAIR leaves of the plain average's error, a mean over the rounds of each drift: of the length of dW - B A, which the clause above
+ * takes, and of 1 - cosine, which is what FAIR descends on. */
 static sow_status score_error_left(sow_study_call *call) {
     for (int s = 0; s < call->seed_count; s++) {
-        double left = 0;
+        double length = 0, angle = 0;
+        uint64_t seed = call->seeds[s];
         for (int d = 0; d < DRIFTS; d++) {
             const char *arm = sow_arena_format(call->arena, "%s, fair 0.01", drifts[d].name);
             if (!arm) return SOW_E_MEMORY;
-            left += study_scored(call, arm, "bias", call->seeds[s]) /
-                    study_scored(call, arm, "bias of the average", call->seeds[s]) / DRIFTS;
+            length += study_scored(call, arm, "bias", seed) / study_scored(call, arm, "bias of the average", seed) /
+                      DRIFTS;
+            angle += (1 - study_scored(call, arm, "cosine", seed)) /
+                     (1 - study_scored(call, arm, "cosine of the average", seed)) / DRIFTS;
         }
-        if (isfinite(left))
-            SOW_TRY(sow_study_score(call, "both, fair 0.01", "share of error left", call->seeds[s], left));
+        if (!isfinite(length + angle)) continue;
+        SOW_TRY(sow_study_score(call, "both, fair 0.01", "share of error left", seed, length));
+        SOW_TRY(sow_study_score(call, "both, fair 0.01", "share of 1 - cosine left", seed, angle));
     }
     return SOW_OK;
 }

@@ -50,6 +50,40 @@ for kind in flora; do
 done
 expect_output '"r": 12' 'stacks have the rank of all clients' cat flora/adapter_config.json
 
+# ---- rounds on texts ----
+python3 "$SOW_ROOT/tests/cli/tiny_lm.py" tiny
+for sign in + -; do
+    awk -v sign=$sign 'BEGIN { for (i = 0; i < 60; i++) { a = i % 10; b = int(i / 6) % (sign == "-" ? a + 1 : 10)
+        printf "{\"question\":\"%d%s%d\",\"answer\":\"%d\"}\n", a, sign, b, sign == "+" ? a + b : a - b } }' >"sums$sign.jsonl"
+done
+texts="--model tiny --rounds 2 --local-steps 30 --local-lr 0.01 --held-out 6"
+expect_output 'sums-[.]jsonl *6 ' 'a row a client is printed' "$SOW" lora-fair run $texts sums+.jsonl sums-.jsonl -o spoken
+for file in adapter_config.json adapter_model.safetensors README.md merge.csv rounds.csv rounds.svg; do
+    expect_file "$file is written" "spoken/$file"
+done
+expect_output 'sums.[.]jsonl, sums-[.]jsonl' 'the card names the texts' cat spoken/README.md
+expect_output '"base_model_name_or_path": *"tiny"' 'the folder names the base' cat spoken/adapter_config.json
+loss() { "$SOW" lm score --model tiny --json "$@" | sed -n 's/.*"loss": *\([0-9.e+-]*\).*/\1/p'; }
+for sign in + -; do
+    expect_true "the adapter has learned sums with $sign" \
+        awk "BEGIN { exit !($(loss --data sums$sign.jsonl --adapter spoken) < $(loss --data sums$sign.jsonl) - 0.5) }"
+done
+expect_ok 'other slots and threads' "$SOW" lora-fair run $texts sums+.jsonl sums-.jsonl --slots 2 --threads 3 -o spoken2 -q
+expect_same 'give the same adapter' spoken/adapter_model.safetensors spoken2/adapter_model.safetensors
+rm -r spoken2/rounds/001 spoken2/sow.db spoken2/adapter_config.json
+expect_ok 'a run that lost its second round is resumed' "$SOW" lora-fair run $texts sums+.jsonl sums-.jsonl --resume -o spoken2 -q
+expect_same 'to the same adapter' spoken/adapter_model.safetensors spoken2/adapter_model.safetensors
+expect_output 'same bits: yes' 'it is made again from its passport' "$SOW" replay spoken/adapter_model.safetensors
+expect_output 'share 3 of sums.*6 ' 'clients share one file' "$SOW" lora-fair run $texts --clients 3 --batch 2 --kind ffa sums+.jsonl -o shared
+expect_message 2 'needs texts' 'no texts' "$SOW" lora-fair run --model tiny -o never
+expect_message 2 'need --model' 'texts without a model' "$SOW" lora-fair run $small sums+.jsonl -o never
+expect_message 2 'belongs to images' 'images for a language model' "$SOW" lora-fair run --model tiny --partition iid sums+.jsonl -o never
+expect_message 2 'one a client' 'another number of clients than files' "$SOW" lora-fair run --model tiny --clients 3 sums+.jsonl sums-.jsonl -o never
+expect_message 2 'changes the base' 'flora on texts' "$SOW" lora-fair run --model tiny --kind flora sums+.jsonl -o never
+expect_message 2 'belongs to --model' 'options of texts for images' "$SOW" lora-fair run $small --held-out 3 -o never
+expect_message 1 'too few for 40 clients' 'more clients than sequences' "$SOW" lora-fair run --model tiny --clients 40 sums+.jsonl -o never
+expect_absent 'nothing was written' never
+
 # ---- merges ----
 last=rounds/rounds/001
 a=$last/client-000 b=$last/client-001 c=$last/client-002

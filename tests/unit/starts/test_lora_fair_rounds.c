@@ -161,9 +161,9 @@ static void stacks_go_into_the_base(void **state) {
     sow_adapter *stack;
     OK(sow_fair_merge(&config, (const sow_adapter *const *)trained, w.weight, 2, arena, &stack, &layers));
     OK(sow_adapter_bind(stack, &w.sites));
-    OK(fair_accuracy(&w, stack, NULL, &before));
+    OK(fair_score(&w, stack, NULL, &before));
     OK(fair_end_round(&w, &config, trained, 0, &global, &merged, &layers));
-    OK(fair_accuracy(&w, global, NULL, &after));
+    OK(fair_score(&w, global, NULL, &after));
     assert_near(after, before, 0.03); /* rounding may turn a picture */
     assert_int_equal(merged->layers[0].rank, 6);
     assert_int_equal(global->layers[0].rank, 3);
@@ -196,7 +196,7 @@ static void planted_clients_share_out_one_teachers_labels(void **state) {
         }
         assert_int_equal(total, w.client_count);
         OK(fair_make_tests(&w));
-        OK(fair_accuracy(&w, NULL, NULL, &accuracy));
+        OK(fair_score(&w, NULL, NULL, &accuracy));
         assert_int_equal(w.test_count, 4);
         assert_true(accuracy > 0.15 && accuracy < 0.6); /* the base is no longer the teacher */
         json_decref(call.result);

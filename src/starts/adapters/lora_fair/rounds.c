@@ -24,6 +24,7 @@ sow_status fair_fresh_adapter(fair_world *w, int64_t round, sow_adapter **out) {
     uint64_t seed = round == 0 ? w->seed : derived_seed(w->seed, "lora-fair fresh", round);
     SOW_TRY(sow_adapter_make(SOW_START_LORA, &w->sites, w->rank, w->alpha, seed, out));
     for (int64_t i = 0; w->freeze_a && i < (*out)->count; i++) (*out)->layers[i].a->trainable = false;
+    fair_describe(w, *out);
     return SOW_OK;
 }
 
@@ -31,31 +32,48 @@ static sow_status attach(void *user, sow_tape *tape) {
     return user ? sow_adapter_attach(user, tape) : SOW_OK;
 }
 
+static sow_status train(fair_world *w, sow_adapter *adapter, const sow_data *data, int64_t client,
+                        sow_training *training) {
+    sow_task task = {.state = adapter->state, .identity = "", .open = attach, .user = adapter};
+    const sow_feed_options order = {.batch = training->batch, .seed = training->seed, .shuffle = true};
+    SOW_TRY(w->base.lm ? sow_feed_texts(w->base.lm, w->kept[client], &order, &task.train)
+                       : sow_feed_network(w->model, data, &data->train, &order, &task.train));
+    sow_status status = sow_train_task(w->arena, training, &task);
+    sow_feed_free(task.train);
+    return status;
+}
+
 sow_status fair_train(fair_world *w, sow_adapter *adapter, const sow_data *data, int64_t round, int64_t client,
                       int64_t steps, int64_t times) {
     sow_mark mark = sow_arena_mark(w->arena);
-    int64_t batch = w->batch * times;
+    int64_t batch = w->batch * times, count = w->base.lm ? w->kept[client]->count : data->train.count;
     sow_training training = {.steps = steps,
-                             .batch = batch < data->train.count ? batch : data->train.count,
+                             .batch = batch < count ? batch : count,
                              .optimizer = {.kind = w->optimizer, .rate = w->local_lr},
                              .seed = derived_seed(w->seed, "lora-fair client", round * FAIR_CLIENTS_MAX + client)};
     if (w->optimizer == SOW_SGDM) training.optimizer.momentum = 0.9;
-    sow_status status = sow_train_with(w->arena, &training, w->model, data, adapter->state, attach, adapter);
+    sow_status status = train(w, adapter, data, client, &training);
     sow_arena_release(w->arena, mark);
     if (status == SOW_OK) return SOW_OK;
     return sow_fail_in(status, "round %lld, client %lld", (long long)round + 1, (long long)client + 1);
 }
 
-sow_status fair_accuracy(fair_world *w, sow_adapter *adapter, double *accuracy, double *mean) {
+static sow_status score_one(fair_world *w, sow_tape *tape, int at, double *score) {
+    double loss;
+    if (w->base.lm) return fair_text_loss(w, tape, at, score);
+    return sow_evaluate(tape, w->model, &w->tests[at], &w->tests[at].test, &loss, score);
+}
+
+sow_status fair_score(fair_world *w, sow_adapter *adapter, double *score, double *mean) {
     sow_tape *tape;
-    double loss, found;
+    double found;
     *mean = 0;
     SOW_TRY(sow_tape_new(&tape));
     sow_status status = attach(adapter, tape);
-    for (int d = 0; status == SOW_OK && d < w->test_count; d++) {
-        status = sow_evaluate(tape, w->model, &w->tests[d], &w->tests[d].test, &loss, &found);
+    for (int i = 0; status == SOW_OK && i < w->test_count; i++) {
+        status = score_one(w, tape, i, &found);
         *mean += found / w->test_count;
-        if (accuracy) accuracy[d] = found;
+        if (score) score[i] = found;
     }
     sow_tape_free(tape);
     return status;
@@ -134,7 +152,7 @@ static sow_status one_round(simulation *s, int64_t round) {
     sow_arena_release(w->arena, mark);
     if (merged != s->global) sow_adapter_free(merged);
     for (int64_t k = 0; k < w->clients; k++) sow_adapter_free(s->trained[k]), s->trained[k] = NULL;
-    return fair_accuracy(w, s->global, NULL, &s->rounds[round].accuracy);
+    return fair_score(w, s->global, NULL, &s->rounds[round].score);
 }
 
 static sow_status federate(simulation *s) {
@@ -154,7 +172,7 @@ static sow_status train_centrally(simulation *s) {
     for (int64_t round = 0; round < s->count; round++) {
         SOW_TRY(fair_train(w, s->global, &all, round, 0, w->local_steps, w->clients));
         s->rounds[round].summary = (fair_summary){.cosine_before = 1, .cosine_after = 1};
-        SOW_TRY(fair_accuracy(w, s->global, NULL, &s->rounds[round].accuracy));
+        SOW_TRY(fair_score(w, s->global, NULL, &s->rounds[round].score));
     }
     return SOW_OK;
 }
@@ -165,12 +183,12 @@ static sow_status report(simulation *s, double base) {
     double n = (double)s->count, before = 0, after = 0, bias = 0, bias_after = 0, growth = 0;
     bool never_below = true;
     SOW_TRY(fair_set(call, "base_accuracy", json_real(base)));
-    SOW_TRY(fair_set(call, "accuracy", json_real(s->rounds[s->count - 1].accuracy)));
+    SOW_TRY(fair_set(call, "accuracy", json_real(s->rounds[s->count - 1].score)));
     for (int64_t i = 0; i < s->count; i++) {
         const fair_summary *m = &s->rounds[i].summary;
         const char *key = sow_arena_format(call->arena, "accuracy_%lld", (long long)i + 1);
         if (!key) return SOW_E_MEMORY;
-        SOW_TRY(fair_set(call, key, json_real(s->rounds[i].accuracy)));
+        SOW_TRY(fair_set(call, key, json_real(s->rounds[i].score)));
         before += m->cosine_before / n, after += m->cosine_after / n;
         bias += m->bias_before / n, bias_after += m->bias_after / n;
         growth += m->growth / n;
@@ -210,7 +228,7 @@ static sow_status simulate(simulation *s) {
     fair_world *w = &s->world;
     SOW_TRY(SOW_NEW(w->arena, s->rounds, s->count));
     SOW_TRY(fair_make_tests(w));
-    SOW_TRY(fair_accuracy(w, NULL, NULL, &base));
+    SOW_TRY(fair_score(w, NULL, NULL, &base));
     SOW_TRY(fair_fresh_adapter(w, 0, &s->global));
     return report_end(s, sow_flag(s->call, "centralised") ? train_centrally(s) : federate(s), base);
 }

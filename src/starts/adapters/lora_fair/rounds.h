@@ -1,7 +1,8 @@
-/* Federated rounds on image networks: who has what, one client's training, one round after the other. */
+/* Federated rounds, on images and on texts: who has what, one client's training, one round after the other. */
 #ifndef SOW_STARTS_ADAPTERS_LORA_FAIR_ROUNDS_H
 #define SOW_STARTS_ADAPTERS_LORA_FAIR_ROUNDS_H
 
+#include "nn/lm/base_model.h"
 #include "sow/optim.h"
 #include "starts/adapters/lora_fair/lora_fair.h"
 
@@ -28,7 +29,31 @@ typedef struct fair_world {
     int test_count;
     bool freeze_a; /* FFA-LoRA: A stays at its start */
     bool planted;  /* no images: fair_plant */
+    /* a language model instead, with texts of clients; its base.lm NULL: images */
+    base_model base;
+    const char **names;       /* [clients] */
+    sow_texts **kept, **held; /* [clients], to train and to score on */
+    sow_input *inputs;        /* for passports */
+    int input_count;
 } fair_world;
+
+/* Options of `run` and `client` on texts. */
+#define FAIR_TEXT_OPTIONS                                                                                         \
+    {"texts",                                                                                                     \
+     0,                                                                                                           \
+     SOW_TYPE_LIST,                                                                                               \
+     NULL,                                                                                                        \
+     0,                                                                                                           \
+     0,                                                                                                           \
+     NULL,                                                                                                        \
+     NULL,                                                                                                        \
+     "with --model: a file of texts for each client, or one that --clients share: JSON lines, TSV or plain text", \
+     SOW_OPTION_POSITIONAL},                                                                                      \
+        SOW_OPTION_TEXT("model", NULL,                                                                            \
+                        "rounds on texts: a Hugging Face folder, a GGUF file, or a name that `sow fetch` lists"), \
+        SOW_OPTION_INT("held-out", "0", 0, 1e9,                                                                   \
+                       "--model: sequences of each client to be scored on; 0: a tenth, at most 32"),              \
+        BASE_TEXT_OPTIONS("512")
 
 /* Options that say who has what and how clients train. */
 #define FAIR_WORLD_OPTIONS                                                                                            \
@@ -62,11 +87,24 @@ typedef struct fair_world {
 sow_status fair_world_open(sow_call *call, const char *base, fair_world *out);
 /* The card's calibration: no images, and no --partition but dirichlet:A. */
 sow_status fair_planted_open(sow_call *call, fair_world *out);
+/* --model and the texts of `run` and `client`. */
+sow_status fair_texts_open(sow_call *call, fair_world *out);
 void fair_world_close(fair_world *w);
 /* Data of one client, of all of them together, and the test images of each domain (into w->tests). In the world's arena. */
 sow_status fair_client_data(fair_world *w, int64_t client, sow_data *out);
 sow_status fair_all_data(fair_world *w, sow_data *out);
 sow_status fair_make_tests(fair_world *w);
+/* Parts of a world of texts: what their options stand for, and refusing them without --model; the model, its sites, who has what. */
+sow_status fair_text_options(sow_call *call);
+sow_status fair_without_texts(sow_call *call);
+sow_status fair_open_texts(sow_call *call, fair_world *w);
+void fair_close_texts(fair_world *w);
+/* Base, task and targets of a language model's adapter; nothing for images. */
+void fair_describe(const fair_world *w, sow_adapter *adapter);
+/* Mean loss a token of a client's held-out texts. */
+sow_status fair_text_loss(fair_world *w, sow_tape *tape, int client, double *loss);
+/* A note on time and memory. */
+void fair_say_costs(const fair_world *w, int64_t rounds);
 /* Parts of a planted world: base, source, who has what; data; tests. */
 sow_status fair_plant(fair_world *w);
 sow_status fair_planted_data(fair_world *w, int64_t first, int64_t clients, sow_data *out);
@@ -79,14 +117,16 @@ const char *fair_domain_name(int domain);
 
 /* The start of round 0, and of FLoRA's rounds: random A, B = 0. */
 sow_status fair_fresh_adapter(fair_world *w, int64_t round, sow_adapter **out);
-/* One client's training in a round, from the adapter's values, in place. times: batches are as many times larger. */
+/* One client's training in a round, from the adapter's values, in place. times: batches are as many times larger. data: NULL for
+ * texts. */
 sow_status fair_train(fair_world *w, sow_adapter *adapter, const sow_data *data, int64_t round, int64_t client,
                       int64_t steps, int64_t times);
-/* Mean accuracy over the domains' test images; each domain's own in accuracy[w->test_count] unless NULL. adapter NULL: the base. */
-sow_status fair_accuracy(fair_world *w, sow_adapter *adapter, double *accuracy, double *mean);
+/* Mean accuracy over the domains' test images, or mean loss a token over the clients' held-out texts; each one's own in
+ * score[w->test_count] unless NULL. adapter NULL: the base. */
+sow_status fair_score(fair_world *w, sow_adapter *adapter, double *score, double *mean);
 
 typedef struct fair_round {
-    double accuracy;
+    double score;
     fair_summary summary;
 } fair_round;
 /* After the clients of a round are done: the adapter that the next one begins with. FLoRA's stack goes into the base instead. In:

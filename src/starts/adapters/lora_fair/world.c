@@ -290,7 +290,7 @@ static sow_status open_base(sow_call *call, const char *base, fair_world *w) {
 static sow_status read_options(sow_call *call, fair_world *w) {
     SOW_TRY(sow_optimizer_parse(sow_text(call, "optimizer"), &w->optimizer));
     bool sgd = w->optimizer == SOW_SGD || w->optimizer == SOW_SGDM;
-    sow_resolve(call, "local-lr", sgd ? "0.1" : "0.003");
+    if (!sow_text(call, "local-lr")) sow_resolve(call, "local-lr", sgd ? "0.1" : "0.003");
     *w = (fair_world){.arena = call->arena,
                       .clients = sow_int(call, "clients"),
                       .rank = sow_int(call, "rank"),
@@ -301,7 +301,7 @@ static sow_status read_options(sow_call *call, fair_world *w) {
                       .optimizer = w->optimizer,
                       .seed = (uint64_t)sow_int(call, "seed")};
     if (w->alpha == 0) w->alpha = (double)w->rank;
-    return parse_partition(w, sow_text(call, "partition"));
+    return sow_text(call, "partition") ? parse_partition(w, sow_text(call, "partition")) : SOW_OK;
 }
 
 /* The first examples of a random order are the base's. */
@@ -338,39 +338,55 @@ static sow_status open_images(sow_call *call, const char *base, fair_world *w) {
     return open_base(call, base, w);
 }
 
-static sow_status open_world(sow_call *call, const char *base, fair_world *w) {
+enum subject { IMAGES, PLANTED, TEXTS };
+
+static sow_status open_subject(sow_call *call, const char *base, enum subject subject, fair_world *w) {
     sow_sites all;
-    bool uniform = !strcmp(sow_text(call, "weights"), "uniform");
-    SOW_TRY(w->planted ? fair_plant(w) : open_images(call, base, w));
+    if (subject == TEXTS) return fair_open_texts(call, w);
+    SOW_TRY(subject == PLANTED ? fair_plant(w) : open_images(call, base, w));
     sow_state_train(w->model->state, false);
     SOW_TRY(sow_model_sites(w->arena, w->model, &all));
     SOW_TRY(sow_choose_sites(w->arena, &all, sow_text(call, "targets"), &w->sites));
+    SOW_TRY(SOW_NEW(w->arena, w->inputs, 1));
+    w->inputs[w->input_count++] = sow_input_of("data", w->source->name, w->source->sha256);
+    return SOW_OK;
+}
+
+static sow_status open_world(sow_call *call, const char *base, enum subject subject, fair_world *w) {
+    bool uniform = !strcmp(sow_text(call, "weights"), "uniform");
+    SOW_TRY(open_subject(call, base, subject, w));
     SOW_TRY(SOW_NEW(w->arena, w->weight, w->clients));
     for (int64_t k = 0; k < w->clients; k++) w->weight[k] = uniform ? 1 : (double)w->size[k];
     return SOW_OK;
 }
 
-static sow_status open_kind(sow_call *call, const char *base, bool planted, fair_world *w) {
+static sow_status open_of(sow_call *call, const char *base, enum subject subject, fair_world *w) {
     sow_fair_kind kind;
     *w = (fair_world){0};
+    if (subject == TEXTS) SOW_TRY(fair_text_options(call));
     SOW_TRY(read_options(call, w));
     SOW_TRY(sow_fair_kind_parse(sow_text(call, "kind"), &kind));
     w->freeze_a = kind == SOW_FAIR_FFA;
-    w->planted = planted;
-    sow_status status = open_world(call, base, w);
+    w->planted = subject == PLANTED;
+    sow_status status = open_world(call, base, subject, w);
     if (status != SOW_OK) fair_world_close(w);
     return status;
 }
 
 sow_status fair_world_open(sow_call *call, const char *base, fair_world *w) {
-    return open_kind(call, base, false, w);
+    return open_of(call, base, IMAGES, w);
 }
 
 sow_status fair_planted_open(sow_call *call, fair_world *w) {
-    return open_kind(call, NULL, true, w);
+    return open_of(call, NULL, PLANTED, w);
+}
+
+sow_status fair_texts_open(sow_call *call, fair_world *w) {
+    return open_of(call, NULL, TEXTS, w);
 }
 
 void fair_world_close(fair_world *w) {
+    fair_close_texts(w);
     sow_model_free(w->model);
     sow_data_free(w->source);
     w->model = NULL, w->source = NULL;
