@@ -155,14 +155,24 @@ sow_status sow_store_trial(sow_store *store, sow_arena *arena, const sow_cell *c
 
 /* ---- arms over seeds ---- */
 
-/* Scores of arms that were trained at the same seeds: [seeds][arms]. */
+/* Arms that are trained at the same seeds: cells and scores are [seeds][arms]. */
 typedef struct sow_trials {
     const char *const *arms;
     int arm_count, reference; /* reference: the arm that others are compared with, -1: none */
     const uint64_t *seeds;
     int seed_count;
-    const sow_trial_score *scores;
+    sow_cell *cells;
+    sow_trial_score *scores;
 } sow_trials;
+/* The arms of "dense,ticket,reinit", each of them one of `known` (ends with NULL). In the arena. SOW_E_ARGUMENT, for --arms: an
+ * unknown one, or one that is given twice. */
+sow_status sow_trials_parse(sow_arena *arena, const char *text, const char *const *known, sow_trials *out);
+/* The number of an arm, -1: it is not among them. */
+int sow_trials_find(const sow_trials *trials, const char *arm);
+/* Plans a cell for every arm and seed, in FOLDER/ARM-SEED, seed by seed; what it needs is the caller's to add. In the arena. */
+sow_status sow_trials_plan(sow_arena *arena, sow_trials *trials, const char *folder, const char *stage, int64_t steps);
+/* Runs them and reads their scores. Errors: those of sow_run_cells. */
+sow_status sow_trials_run(sow_arena *arena, sow_trials *trials, sow_store *store, const sow_runner *runner);
 /* Means over the seeds, for people and reports. `rows` has an object for every arm, to which are added "early_stop_step",
  * "accuracy_at_early_stop" (where no early stop is known "accuracy") with its "least", "most" and "sd", and "final_accuracy".
  * To `differences` go rows {"REFERENCE_minus": arm, "measure", "difference", "low", "high", "REFERENCE_better": "4 of 5"}, paired

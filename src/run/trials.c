@@ -1,10 +1,71 @@
-/* Arms over seeds: means, differences paired by seed, and the table of all scores. */
+/* Arms over seeds: their cells, means, differences paired by seed, and the table of all scores. */
 #include <math.h>
+#include <string.h>
 
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/stats.h"
 #include "sow/trainer.h"
+
+/* ---- what is trained ---- */
+
+int sow_trials_find(const sow_trials *t, const char *arm) {
+    for (int a = 0; a < t->arm_count; a++)
+        if (!strcmp(t->arms[a], arm)) return a;
+    return -1;
+}
+
+/* "dense, ticket or reinit". */
+static char *choices(sow_arena *arena, const char *const *known) {
+    char *text = sow_arena_copy(arena, known[0]);
+    for (int k = 1; text && known[k]; k++)
+        text = sow_arena_format(arena, "%s%s%s", text, known[k + 1] ? ", " : " or ", known[k]);
+    return text;
+}
+
+sow_status sow_trials_parse(sow_arena *arena, const char *text, const char *const *known, sow_trials *out) {
+    char *copy = sow_arena_copy(arena, text), *all = choices(arena, known), *word;
+    const char **arms;
+    int count = 0, k;
+    while (known[count]) count++;
+    SOW_TRY(SOW_NEW(arena, arms, count));
+    if (!copy || !all) return SOW_E_MEMORY;
+    out->arms = arms, out->arm_count = 0;
+    while ((word = strsep(&copy, ","))) {
+        for (k = 0; known[k] && strcmp(known[k], word) != 0;) k++;
+        if (!known[k]) return sow_fail(SOW_E_ARGUMENT, "--arms: found '%s', expected %s", word, all);
+        if (sow_trials_find(out, word) >= 0) return sow_fail(SOW_E_ARGUMENT, "--arms: %s is given twice", word);
+        arms[out->arm_count++] = known[k];
+    }
+    return SOW_OK;
+}
+
+sow_status sow_trials_plan(sow_arena *arena, sow_trials *t, const char *folder, const char *stage, int64_t steps) {
+    int count = t->seed_count * t->arm_count;
+    SOW_TRY(SOW_NEW(arena, t->cells, count));
+    SOW_TRY(SOW_NEW(arena, t->scores, count));
+    for (int i = 0; i < count; i++) {
+        int arm = i % t->arm_count;
+        uint64_t seed = t->seeds[i / t->arm_count];
+        t->cells[i] = (sow_cell){
+            .stage = stage,
+            .arm = arm,
+            .seed = seed,
+            .steps = steps,
+            .folder = sow_arena_format(arena, "%s/%s-%llu", folder, t->arms[arm], (unsigned long long)seed)};
+        if (!t->cells[i].folder) return SOW_E_MEMORY;
+    }
+    return SOW_OK;
+}
+
+sow_status sow_trials_run(sow_arena *arena, sow_trials *t, sow_store *store, const sow_runner *runner) {
+    int count = t->seed_count * t->arm_count;
+    SOW_TRY(sow_run_cells(store, runner, t->cells, count));
+    for (int i = 0; i < count; i++) SOW_TRY(sow_store_trial(store, arena, &t->cells[i], &t->scores[i]));
+    return SOW_OK;
+}
+
+/* ---- what came of it ---- */
 
 typedef double (*measure)(const sow_trial_score *score);
 static double stop_of(const sow_trial_score *s) {

@@ -21,7 +21,7 @@ static const sow_preset presets[] = {{"liu2019", "vgg", {{"steps", "400"}, {"lr"
 static const char *const arms[] = {"fine-tune", "scratch-e", "scratch-b"};
 static const sow_variable changes[][3] = {{{"steps", "100"}, {"lr", "0.001"}}, {{0}}, {{"steps", "800"}}};
 static const uint64_t seeds[] = {1, 2};
-enum { ARMS = 3, CELLS = 6 };
+enum { ARMS = 3 };
 
 typedef struct judging {
     sow_recipe recipe;
@@ -45,24 +45,18 @@ static const char train[] =
 static sow_status judge(sow_call *call, const char *folder, json_t *rows, json_t *differences) {
     judging j;
     sow_store *store;
-    sow_cell cells[CELLS] = {0};
-    sow_trial_score scores[CELLS];
+    sow_trials trials = {arms, ARMS, 2, seeds, 2, NULL, NULL};
     const sow_preset *found;
     SOW_TRY(sow_preset_apply(call, presets, 1, &found));
     sow_recipe_of_call(call, &j.recipe);
     SOW_TRY(sow_recipe_check(&j.recipe));
     SOW_TRY(sow_experiment_open(call, folder, "{\"plan\":1}", &j.absolute, &store));
-    for (int i = 0; i < CELLS; i++) {
-        cells[i] = (sow_cell){.stage = "judge", .arm = i % ARMS, .seed = seeds[i / ARMS]};
-        cells[i].folder = sow_arena_format(call->arena, "%s/%s-%d", folder, arms[i % ARMS], i / ARMS);
-    }
+    sow_status status = sow_trials_plan(call->arena, &trials, folder, "judge", sow_recipe_steps(&j.recipe));
     const sow_runner runner = {
         .command = command_of, .user = &j, .slots = 2, .threads = 1, .limits = sow_trainer_limits(call)};
-    sow_status status = sow_run_cells(store, &runner, cells, CELLS);
-    for (int i = 0; i < CELLS && !status; i++) status = sow_store_trial(store, call->arena, &cells[i], &scores[i]);
+    if (!status) status = sow_trials_run(call->arena, &trials, store, &runner);
     sow_store_close(store);
     SOW_TRY(status);
-    const sow_trials trials = {arms, ARMS, 2, seeds, 2, scores};
     for (int a = 0; a < ARMS; a++) SOW_TRY(sow_append_json(rows, json_pack("{s:s}", "arm", arms[a])));
     return sow_trials_rows(call->arena, &trials, rows, differences);
 }
@@ -98,7 +92,7 @@ static void force_begins_anew_and_resume_goes_on(void **state) {
     (void)state;
     const char *folder = in_folder("judge");
     char log[2048];
-    snprintf(log, sizeof log, "%s/scratch-b-1/log", folder);
+    snprintf(log, sizeof log, "%s/scratch-b-2/log", folder);
     json_t *first = rows_of(folder, "--resume");
     assert_int_equal(access(log, F_OK), 0);
     unlink(log);

@@ -1,5 +1,4 @@
 /* `sow lottery-ticket compare`: a ticket beside its controls and the dense network, over several seeds. */
-#include <math.h>
 #include <string.h>
 
 #include "formats/json.h"
@@ -9,7 +8,7 @@
 #include "sow/safetensors.h"
 #include "starts/sparsity/lottery_ticket/ticket.h"
 
-enum { ARMS_MAX = 16, REPORT_MAX = 64 << 20 };
+enum { REPORT_MAX = 64 << 20 };
 
 typedef struct comparison {
     sow_call *call;
@@ -17,41 +16,16 @@ typedef struct comparison {
     ticket_files files;
     sow_state *start;     /* theta_0 */
     sow_mask mask, dense; /* of the round, and before the first pruning */
-    const char *arms[ARMS_MAX];
-    int arm_count, reference; /* reference: the arm "ticket", -1 if it is left out */
-    uint64_t *seeds;
-    int seed_count;
+    sow_trials trials;    /* the reference: "ticket", unless it is left out */
     sow_init init;
     const char *folder, *absolute, *plan;
     sow_recipe recipe;
     sow_input inputs[2]; /* the ticket, and the data if the built-in trainer reads them */
     int input_count;
     sow_store *store;
-    sow_cell *cells; /* seed by seed, arm by arm */
-    sow_trial_score *scores;
 } comparison;
 
-/* ---- arms ---- */
-
-static sow_status parse_arms(comparison *c) {
-    char *copy = sow_arena_copy(c->arena, sow_text(c->call, "arms")), *word;
-    sow_control_kind kind;
-    if (!copy) return SOW_E_MEMORY;
-    c->reference = -1;
-    while ((word = strsep(&copy, ","))) {
-        if (c->arm_count == ARMS_MAX) return sow_fail(SOW_E_ARGUMENT, "--arms: more than %d", ARMS_MAX);
-        if (!strcmp(word, "ticket")) c->reference = c->arm_count;
-        else if (strcmp(word, "dense") && sow_control_parse(word, &kind) != SOW_OK)
-            return sow_fail(
-                SOW_E_ARGUMENT,
-                "--arms: found '%s', expected dense, ticket, reinit, random-mask, resample, noise or prune-at-init",
-                word);
-        for (int a = 0; a < c->arm_count; a++)
-            if (!strcmp(c->arms[a], word)) return sow_fail(SOW_E_ARGUMENT, "--arms: %s is given twice", word);
-        c->arms[c->arm_count++] = word;
-    }
-    return SOW_OK;
-}
+/* ---- starts ---- */
 
 /* The start of one arm and seed, and its mask. Only controls draw from the seed; theta_0 is the ticket's. */
 static sow_status make_start(const comparison *c, const char *arm, uint64_t seed, sow_state **start, sow_mask *mask) {
@@ -74,7 +48,7 @@ static sow_status write_start(const comparison *c, const sow_cell *cell) {
     sow_state *start;
     sow_mask mask;
     if (!file || !path) return SOW_E_MEMORY;
-    SOW_TRY(make_start(c, c->arms[cell->arm], cell->seed, &start, &mask));
+    SOW_TRY(make_start(c, c->trials.arms[cell->arm], cell->seed, &start, &mask));
     sow_status status = sow_write_start(c->call, path, file, c->inputs, c->input_count, start, &mask);
     sow_state_free(start);
     return status;
@@ -84,7 +58,7 @@ static sow_status write_start(const comparison *c, const sow_cell *cell) {
 
 static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell, char **command) {
     comparison *c = user;
-    sow_trial trial = {.arm = c->arms[cell->arm], .round = c->files.round, .seed = cell->seed, .threads = 1};
+    sow_trial trial = {.arm = c->trials.arms[cell->arm], .round = c->files.round, .seed = cell->seed, .threads = 1};
     sow_mark mark = sow_arena_mark(c->arena);
     sow_status status = write_start(c, cell);
     sow_arena_release(c->arena, mark);
@@ -95,37 +69,17 @@ static sow_status command_of(void *user, sow_arena *arena, const sow_cell *cell,
     return sow_recipe_command(arena, &c->recipe, &trial, command);
 }
 
-static sow_status plan_cells(comparison *c) {
-    int count = c->seed_count * c->arm_count;
-    SOW_TRY(SOW_NEW(c->arena, c->cells, count));
-    SOW_TRY(SOW_NEW(c->arena, c->scores, count));
-    for (int i = 0; i < count; i++) {
-        int arm = i % c->arm_count;
-        uint64_t seed = c->seeds[i / c->arm_count];
-        c->cells[i] = (sow_cell){
-            .stage = "compare",
-            .arm = arm,
-            .seed = seed,
-            .steps = sow_recipe_steps(&c->recipe),
-            .folder = sow_arena_format(c->arena, "%s/%s-%llu", c->folder, c->arms[arm], (unsigned long long)seed)};
-        if (!c->cells[i].folder) return SOW_E_MEMORY;
-    }
-    return SOW_OK;
-}
-
 static sow_status run_cells(comparison *c) {
-    sow_runner runner = {.command = command_of,
-                         .user = c,
-                         .slots = (int)sow_int(c->call, "slots"),
-                         .threads = 1,
-                         .limits = sow_trainer_limits(c->call),
-                         .what = "comparing"};
-    int count = c->seed_count * c->arm_count;
-    sow_status status = sow_run_cells(c->store, &runner, c->cells, count);
+    const sow_runner runner = {.command = command_of,
+                               .user = c,
+                               .slots = (int)sow_int(c->call, "slots"),
+                               .threads = 1,
+                               .limits = sow_trainer_limits(c->call),
+                               .what = "comparing"};
+    SOW_TRY(sow_trials_plan(c->arena, &c->trials, c->folder, "compare", sow_recipe_steps(&c->recipe)));
+    sow_status status = sow_trials_run(c->arena, &c->trials, c->store, &runner);
     if (status == SOW_E_INTERRUPTED) sow_note("interrupted: the same command with --resume goes on");
-    SOW_TRY(status);
-    for (int i = 0; i < count; i++) SOW_TRY(sow_store_trial(c->store, c->arena, &c->cells[i], &c->scores[i]));
-    return SOW_OK;
+    return status;
 }
 
 /* ---- how find trained ---- */
@@ -180,32 +134,32 @@ static sow_status choose_trainer(comparison *c) {
 /* ---- results ---- */
 
 static double density_of(const comparison *c, int arm) {
-    const sow_mask *mask = strcmp(c->arms[arm], "dense") ? &c->mask : &c->dense;
+    const sow_mask *mask = strcmp(c->trials.arms[arm], "dense") ? &c->mask : &c->dense;
     return (double)sow_mask_kept(mask, c->start) / (double)sow_state_weights(c->start);
 }
 
-static sow_status fill_result(comparison *c, const sow_trials *trials) {
+static sow_status fill_result(comparison *c) {
     json_t *arms = json_array(), *differences = json_array(), *result = c->call->result;
     SOW_TRY(sow_put_count(result, "round", c->files.round));
-    SOW_TRY(sow_put_count(result, "seeds", c->seed_count));
+    SOW_TRY(sow_put_count(result, "seeds", c->trials.seed_count));
     SOW_TRY(sow_put_json(result, "arms", arms));
     SOW_TRY(sow_put_json(result, "differences", differences));
-    for (int arm = 0; arm < c->arm_count; arm++)
-        SOW_TRY(sow_append_json(arms, json_pack("{s:s, s:f}", "arm", c->arms[arm], "density", density_of(c, arm))));
-    SOW_TRY(sow_trials_rows(c->arena, trials, arms, differences));
+    for (int arm = 0; arm < c->trials.arm_count; arm++)
+        SOW_TRY(
+            sow_append_json(arms, json_pack("{s:s, s:f}", "arm", c->trials.arms[arm], "density", density_of(c, arm))));
+    SOW_TRY(sow_trials_rows(c->arena, &c->trials, arms, differences));
     return sow_put_text(result, "intervals", "95 %, paired t over seeds; theta_0 and mask are the same for all seeds");
 }
 
 static sow_status report(comparison *c) {
-    const sow_trials trials = {c->arms, c->arm_count, c->reference, c->seeds, c->seed_count, c->scores};
     const char *path = sow_path_join(c->arena, c->folder, "compare.json"),
                *table = sow_path_join(c->arena, c->folder, "compare.csv");
     char *text;
     if (!path || !table) return SOW_E_MEMORY;
-    SOW_TRY(fill_result(c, &trials));
+    SOW_TRY(fill_result(c));
     SOW_TRY(sow_json_text(c->arena, c->call->result, SOW_JSON_PRETTY, &text));
     SOW_TRY(sow_write_file(path, text, strlen(text)));
-    SOW_TRY(sow_trials_write(&trials, table));
+    SOW_TRY(sow_trials_write(&c->trials, table));
     SOW_TRY(sow_wrote(c->call, table));
     return sow_wrote(c->call, path);
 }
@@ -214,12 +168,17 @@ static sow_status report(comparison *c) {
 
 static sow_status open_ticket(comparison *c) {
     ticket_files first;
+    static const char *const known_arms[] = {"dense",    "ticket", "reinit",        "random-mask",
+                                             "resample", "noise",  "prune-at-init", NULL};
     const char *folder = sow_text(c->call, "ticket");
+    uint64_t *seeds;
     sow_scheme scheme;
     SOW_TRY(sow_scheme_parse(sow_text(c->call, "scheme"), &scheme));
     c->init = sow_init_defaults(scheme);
-    SOW_TRY(parse_arms(c));
-    SOW_TRY(sow_seeds(c->call, "seeds", &c->seeds, &c->seed_count));
+    SOW_TRY(sow_trials_parse(c->arena, sow_text(c->call, "arms"), known_arms, &c->trials));
+    c->trials.reference = sow_trials_find(&c->trials, "ticket");
+    SOW_TRY(sow_seeds(c->call, "seeds", &seeds, &c->trials.seed_count));
+    c->trials.seeds = seeds;
     SOW_TRY(ticket_open(c->arena, folder, sow_text(c->call, "round") ? (int)sow_int(c->call, "round") : -1, &c->files));
     SOW_TRY(ticket_open(c->arena, folder, 0, &first));
     SOW_TRY(sow_load_mask(c->arena, c->files.mask, &c->mask));
@@ -242,7 +201,6 @@ static sow_status open_folder(comparison *c) {
 static sow_status compare_all(comparison *c) {
     SOW_TRY(open_ticket(c));
     SOW_TRY(open_folder(c));
-    SOW_TRY(plan_cells(c));
     SOW_TRY(run_cells(c));
     return report(c);
 }
