@@ -12,7 +12,7 @@ const sow_option eva_simulate_options[] = {
     SOW_OPTION_REAL("rho", "2", 1, 1000, "eva: how far ranks may grow"),
     SOW_OPTION_FLAG("whiten", "eva: divide rows of A by the root of their singular value"),
     SOW_OPTION_CHOICE("solver", "ipca", "ipca|gram", "eva: components in batches, or second moments"),
-    {"svd-batch", 0, SOW_TYPE_INT, NULL, 1, 1e6, NULL, NULL, "eva: examples of a batch; default 256, for --model 4", 0},
+    SOW_OPTION_INT("svd-batch", NULL, 1, 1e6, "eva: examples of a batch; default 256, for --model 4"),
     SOW_OPTION_INT("max-batches", "100", 1, 1e9, "eva: batches at most"),
     TUNING_OPTIONS,
     {0},

@@ -27,8 +27,6 @@ typedef struct fair_summary {
 } fair_summary;
 fair_summary fair_summarise(const sow_fair_layer *layers, int64_t count);
 
-/* Sets a member of the call's result. */
-sow_status fair_set(sow_call *call, const char *key, json_t *value);
 /* Cosines, biases, lengths of a merge into the result, and what they mean. */
 sow_status fair_report(sow_call *call, const sow_fair_config *config, const sow_fair_layer *layers, int64_t count);
 /* A layer a line, into FOLDER/merge.csv. */

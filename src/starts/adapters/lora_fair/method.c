@@ -32,10 +32,6 @@ sow_status fair_config_of(const sow_call *call, sow_fair_config *out) {
     return sow_fair_kind_parse(sow_text(call, "kind"), &out->kind);
 }
 
-sow_status fair_set(sow_call *call, const char *key, json_t *value) {
-    return json_object_set_new(call->result, key, value) ? sow_fail(SOW_E_MEMORY, "out of memory") : SOW_OK;
-}
-
 /* ---- what was found ---- */
 
 fair_summary fair_summarise(const sow_fair_layer *layers, int64_t count) {
@@ -74,7 +70,7 @@ static sow_status report_layers(sow_call *call, const sow_fair_layer *layers, in
     const sow_fair_layer **order;
     json_t *rows = json_array();
     bool all = call->json || count <= ROWS_SHOWN;
-    SOW_TRY(fair_set(call, all ? "layers" : "most_biased_layers", rows));
+    SOW_TRY(sow_put_json(call->result, all ? "layers" : "most_biased_layers", rows));
     SOW_TRY(SOW_NEW(call->arena, order, count + 1));
     for (int64_t i = 0; i < count; i++) order[i] = &layers[i];
     if (!all) qsort(order, (size_t)count, sizeof *order, by_cosine);
@@ -100,19 +96,19 @@ sow_status fair_report(sow_call *call, const sow_fair_config *config, const sow_
     fair_summary s = fair_summarise(layers, count);
     const char *words = meaning(call->arena, config, &s);
     if (!words) return SOW_E_MEMORY;
-    SOW_TRY(fair_set(call, "kind", json_string(sow_fair_kind_name(config->kind))));
-    SOW_TRY(fair_set(call, "cosine_of_plain_average", json_real(s.cosine_before)));
-    SOW_TRY(fair_set(call, "cosine", json_real(s.cosine_after)));
-    SOW_TRY(fair_set(call, "least_cosine_of_plain_average", json_real(s.least_before)));
-    SOW_TRY(fair_set(call, "least_cosine", json_real(s.least_after)));
-    SOW_TRY(fair_set(call, "bias_of_plain_average", json_real(s.bias_before)));
-    SOW_TRY(fair_set(call, "bias", json_real(s.bias_after)));
+    SOW_TRY(sow_put_text(call->result, "kind", sow_fair_kind_name(config->kind)));
+    SOW_TRY(sow_put_real(call->result, "cosine_of_plain_average", s.cosine_before));
+    SOW_TRY(sow_put_real(call->result, "cosine", s.cosine_after));
+    SOW_TRY(sow_put_real(call->result, "least_cosine_of_plain_average", s.least_before));
+    SOW_TRY(sow_put_real(call->result, "least_cosine", s.least_after));
+    SOW_TRY(sow_put_real(call->result, "bias_of_plain_average", s.bias_before));
+    SOW_TRY(sow_put_real(call->result, "bias", s.bias_after));
     if (config->kind == SOW_FAIR || config->kind == SOW_FAIR_LS) {
-        SOW_TRY(fair_set(call, "length_of_b_to_average", json_real(s.growth)));
-        SOW_TRY(fair_set(call, "similarity_of_b_to_average", json_real(s.similarity)));
+        SOW_TRY(sow_put_real(call->result, "length_of_b_to_average", s.growth));
+        SOW_TRY(sow_put_real(call->result, "similarity_of_b_to_average", s.similarity));
     }
-    if (s.kept > 0) SOW_TRY(fair_set(call, "layers_left_as_averaged", json_integer(s.kept)));
-    SOW_TRY(fair_set(call, "meaning", json_string(words)));
+    if (s.kept > 0) SOW_TRY(sow_put_count(call->result, "layers_left_as_averaged", s.kept));
+    SOW_TRY(sow_put_text(call->result, "meaning", words));
     return report_layers(call, layers, count);
 }
 
@@ -234,15 +230,14 @@ static sow_status write_merged(job *j, const sow_adapter *merged, const sow_fair
     if (!how) return SOW_E_MEMORY;
     SOW_TRY(sow_passport(call, "adapter_model.safetensors", j->inputs, (int)j->count, &passport));
     SOW_TRY(sow_make_folder(out));
-    SOW_TRY(fair_set(call, "adapters", json_integer(j->count)));
-    SOW_TRY(fair_set(call, "rank", json_integer(merged->rank)));
-    SOW_TRY(fair_set(call, "alpha", json_real(merged->alpha)));
+    SOW_TRY(sow_put_count(call->result, "adapters", j->count));
+    SOW_TRY(sow_put_count(call->result, "rank", merged->rank));
+    SOW_TRY(sow_put_real(call->result, "alpha", merged->alpha));
     SOW_TRY(fair_report(call, &j->config, layers, merged->count));
     SOW_TRY(fair_write_layers(call, out, layers, merged->count));
     SOW_TRY(fair_write_adapter(call, merged, out, passport, how));
-    const char *next = sow_arena_format(call->arena, "sow train --model %s --adapter %s --data train.jsonl -o tuned/",
-                                        merged->base ? merged->base : "MODEL", out);
-    return next ? fair_set(call, "next", json_string(next)) : SOW_E_MEMORY;
+    return sow_put_format(call->result, "next", "sow train --model %s --adapter %s --data train.jsonl -o tuned/",
+                          merged->base ? merged->base : "MODEL", out);
 }
 
 static sow_status merge_clients(job *j) {

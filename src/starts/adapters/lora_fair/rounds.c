@@ -112,7 +112,7 @@ const sow_option fair_simulate_options[] = {
     SOW_OPTION_FLAG("write-base", "train and write the base alone"),
     SOW_OPTION_FLAG("planted", "a planted problem instead of images"),
     SOW_OPTION_FLAG("centralised", "all clients' data in one place, batches as many times larger: the ceiling"),
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "summary as a JSON file", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("summary as a JSON file"),
     SOW_OPTION_FORCE,
     {0},
 };
@@ -182,25 +182,25 @@ static sow_status report(simulation *s, double base) {
     sow_call *call = s->call;
     double n = (double)s->count, before = 0, after = 0, bias = 0, bias_after = 0, growth = 0;
     bool never_below = true;
-    SOW_TRY(fair_set(call, "base_accuracy", json_real(base)));
-    SOW_TRY(fair_set(call, "accuracy", json_real(s->rounds[s->count - 1].score)));
+    SOW_TRY(sow_put_real(call->result, "base_accuracy", base));
+    SOW_TRY(sow_put_real(call->result, "accuracy", s->rounds[s->count - 1].score));
     for (int64_t i = 0; i < s->count; i++) {
         const fair_summary *m = &s->rounds[i].summary;
         const char *key = sow_arena_format(call->arena, "accuracy_%lld", (long long)i + 1);
         if (!key) return SOW_E_MEMORY;
-        SOW_TRY(fair_set(call, key, json_real(s->rounds[i].score)));
+        SOW_TRY(sow_put_real(call->result, key, s->rounds[i].score));
         before += m->cosine_before / n, after += m->cosine_after / n;
         bias += m->bias_before / n, bias_after += m->bias_after / n;
         growth += m->growth / n;
         never_below &= m->cosine_after >= m->cosine_before;
     }
-    SOW_TRY(fair_set(call, "first_cosine", json_real(s->rounds[0].summary.cosine_before)));
-    SOW_TRY(fair_set(call, "cosine_before", json_real(before)));
-    SOW_TRY(fair_set(call, "cosine_after", json_real(after)));
-    SOW_TRY(fair_set(call, "bias_before", json_real(bias)));
-    SOW_TRY(fair_set(call, "bias_after", json_real(bias_after)));
-    SOW_TRY(fair_set(call, "growth", json_real(growth)));
-    return fair_set(call, "cosine_never_below", json_integer(never_below));
+    SOW_TRY(sow_put_real(call->result, "first_cosine", s->rounds[0].summary.cosine_before));
+    SOW_TRY(sow_put_real(call->result, "cosine_before", before));
+    SOW_TRY(sow_put_real(call->result, "cosine_after", after));
+    SOW_TRY(sow_put_real(call->result, "bias_before", bias));
+    SOW_TRY(sow_put_real(call->result, "bias_after", bias_after));
+    SOW_TRY(sow_put_real(call->result, "growth", growth));
+    return sow_put_count(call->result, "cosine_never_below", never_below);
 }
 
 static sow_status write_result(sow_call *call) {
@@ -218,7 +218,7 @@ static sow_status report_end(simulation *s, sow_status status, double base) {
     if (status == SOW_OK) SOW_TRY(report(s, base));
     else {
         sow_warn("diverged: %s", sow_message());
-        SOW_TRY(fair_set(s->call, "diverged", json_string(sow_message())));
+        SOW_TRY(sow_put_text(s->call->result, "diverged", sow_message()));
     }
     return write_result(s->call);
 }

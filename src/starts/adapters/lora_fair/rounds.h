@@ -74,13 +74,10 @@ typedef struct fair_world {
         SOW_OPTION_REAL("alpha", "0", 0, 1e6, "their scale times the rank; 0: the rank"),                             \
         SOW_OPTION_TEXT("targets", "all", "layers that are adapted, like fc1,fc2"),                                   \
         SOW_OPTION_INT("rounds", "6", 1, 100000, "of local training and merging"),                                    \
-        {"local-steps", 0, SOW_TYPE_INT, "60", 1, 1e9, NULL, "steps", "of each client in a round", 0},                \
-        {"batch", 0, SOW_TYPE_INT, "64", 1, 1e6, NULL, "examples", "a local step", 0},                                \
+        SOW_OPTION_COUNT("local-steps", "60", 1, 1e9, "steps", "of each client in a round"),                          \
+        SOW_OPTION_COUNT("batch", "64", 1, 1e6, "examples", "a local step"),                                          \
         SOW_OPTION_CHOICE("optimizer", "adam", "adam|sgd|adamw|sgdm", "of the clients, begun anew in every round"),   \
-        {"local-lr", 0,     SOW_TYPE_REAL,                                                                            \
-         NULL,       1e-12, 1e6,                                                                                      \
-         NULL,       NULL,  "its learning rate; default 0.003, for sgd and sgdm 0.1",                                 \
-         0},                                                                                                          \
+        SOW_OPTION_REAL("local-lr", NULL, 1e-12, 1e6, "its learning rate; default 0.003, for sgd and sgdm 0.1"),      \
         SOW_OPTION_SEED
 
 /* Reads the options, opens the data, shares it out, and gets the base: from `base` (NULL: trained here). */

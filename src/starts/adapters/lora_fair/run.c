@@ -1,16 +1,14 @@
 /* sow lora-fair run: every client of every round a cell of its own, so that slots and MPI ranks are clients. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "sow/file.h"
 #include "sow/json.h"
 #include "sow/log.h"
 #include "sow/report.h"
-#include "sow/run.h"
 #include "sow/safetensors.h"
 #include "sow/threads.h"
+#include "sow/trainer.h"
 #include "starts/adapters/lora_fair/rounds.h"
 
 const sow_option fair_run_options[] = {
@@ -212,12 +210,12 @@ static sow_status report_rounds(server *s, double base) {
     json_t *rows = json_array(), *tested = json_array();
     const char *of_base = sow_arena_format(call->arena, "%s_of_base", scored(s));
     if (!of_base) return SOW_E_MEMORY;
-    SOW_TRY(fair_set(call, "clients", json_integer(s->world.clients)));
-    SOW_TRY(fair_set(call, "kind", json_string(sow_fair_kind_name(s->config.kind))));
-    SOW_TRY(fair_set(call, of_base, json_real(base)));
-    SOW_TRY(fair_set(call, scored(s), json_real(s->rounds[s->count - 1].score)));
-    SOW_TRY(fair_set(call, "rounds", rows));
-    SOW_TRY(fair_set(call, s->world.base.lm ? "texts" : "domains", tested));
+    SOW_TRY(sow_put_count(call->result, "clients", s->world.clients));
+    SOW_TRY(sow_put_text(call->result, "kind", sow_fair_kind_name(s->config.kind)));
+    SOW_TRY(sow_put_real(call->result, of_base, base));
+    SOW_TRY(sow_put_real(call->result, scored(s), s->rounds[s->count - 1].score));
+    SOW_TRY(sow_put_json(call->result, "rounds", rows));
+    SOW_TRY(sow_put_json(call->result, s->world.base.lm ? "texts" : "domains", tested));
     for (int64_t i = 0; i < s->count; i++) {
         const fair_summary *m = &s->rounds[i].summary;
         json_t *row = json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "round", (json_int_t)i + 1, scored(s),
@@ -319,7 +317,7 @@ static sow_status write_results(server *s) {
     SOW_TRY(plot_rounds(s));
     fair_describe(&s->world, s->merged);
     SOW_TRY(fair_write_adapter(s->call, s->merged, s->folder, passport, how));
-    return fair_set(s->call, "next", json_string(next));
+    return sow_put_text(s->call->result, "next", next);
 }
 
 static sow_status serve(server *s) {
@@ -340,31 +338,12 @@ static sow_status serve(server *s) {
     return write_results(s);
 }
 
-/* --force takes away what an earlier run's store remembers; its files are written again. */
-static sow_status forget_earlier_run(server *s) {
-    static const char *const names[] = {"sow.db", "sow.db-wal", "sow.db-shm"};
-    if (!sow_flag(s->call, "force") || sow_flag(s->call, "resume")) return SOW_OK;
-    for (int i = 0; i < 3; i++) {
-        const char *path = sow_path_join(s->call->arena, s->folder, names[i]);
-        if (!path) return SOW_E_MEMORY;
-        unlink(path);
-    }
-    return SOW_OK;
-}
-
 /* The passport without a file is the plan: the same for every resume. */
 static sow_status open_folder(server *s) {
     const char *plan;
-    SOW_TRY(sow_make_folder(s->folder));
-    SOW_TRY(forget_earlier_run(s));
-    char *resolved = realpath(s->folder, NULL);
-    if (!resolved) return sow_fail(SOW_E_IO, "%s: cannot be resolved", s->folder);
-    s->absolute = sow_arena_copy(s->call->arena, resolved);
-    free(resolved);
-    if (!s->absolute) return SOW_E_MEMORY;
     SOW_TRY(sow_own_program(s->call->arena, &s->program));
     SOW_TRY(sow_passport(s->call, NULL, s->world.inputs, s->world.input_count, &plan));
-    return sow_store_open(s->folder, plan, &s->store);
+    return sow_experiment_open(s->call, s->folder, plan, &s->absolute, &s->store);
 }
 
 sow_status fair_run(sow_call *call) {

@@ -39,19 +39,14 @@ sow_status sai_fill_start(sai_subject *s, const char *scheme);
         SOW_OPTION_TEXT("scheme", NULL,                                                                                \
                         "initialisation where there is no --start: kaiming-uniform, normal:sd=0.02 ...; default "      \
                         "torch-default, for gpt normal:sd=0.02"),                                                      \
-        {"batch", 0,          SOW_TYPE_INT,                                                                            \
-         NULL,    1,          1 << 20,                                                                                 \
-         NULL,    "examples", "size of a batch; default 128, for gpt 16, for --model 4",                               \
-         0},                                                                                                           \
+        SOW_OPTION_COUNT("batch", NULL, 1, 1 << 20, "examples",                                                        \
+                         "size of a batch; default 128, for gpt 16, for --model 4"),                                   \
         SOW_OPTION_TEXT("input", NULL, "CxHxW that the data must have; rows of a table are images of this size"),      \
         SOW_OPTION_TEXT("label", NULL, "label column of a CSV; default: label, class, target or the last"),            \
         SOW_OPTION_CHOICE("normalisation", NULL, "unit|channel|row|none", "of inputs, as for `sow train`"),            \
-        {"val", 0,          SOW_TYPE_INT,                                                                              \
-         NULL,  0,          1e12,                                                                                      \
-         NULL,  "examples", "split off for validation, as for `sow train`; of --model: default none, to simulate 32",  \
-         0},                                                                                                           \
-        {"data-seed", 0, SOW_TYPE_INT, "0", 0, 9007199254740991.0, NULL, NULL, "chooses the validation part", 0},      \
-        SOW_OPTION_SEED,                                                                                               \
+        SOW_OPTION_COUNT("val", NULL, 0, 1e12, "examples",                                                             \
+                         "split off for validation, as for `sow train`; of --model: default none, to simulate 32"),    \
+        SOW_OPTION_INT("data-seed", "0", 0, 9007199254740991.0, "chooses the validation part"), SOW_OPTION_SEED,       \
         SOW_OPTION_INT("rank", NULL, 1, 4096, "--model: of a fresh LoRA adapter, instead of all the model's weights"), \
         SOW_OPTION_REAL("alpha", NULL, 0, 1e6, "--rank: the adapter's scale is alpha / rank; default: the rank"),      \
         SOW_OPTION_TEXT("targets", NULL, "--rank: layers with an adapter: q_proj,v_proj ...; default all"),            \

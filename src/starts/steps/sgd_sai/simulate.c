@@ -22,9 +22,9 @@ const sow_option sai_simulate_options[] = {
     SOW_OPTION_FLAG("permute", "of sgd-sai: measured scales are handed out to the blocks at random"),
     SOW_OPTION_FLAG("convert",
                     "--lr and --weight-decay are meant for --scale-norm none: they are converted by the largest scale"),
-    {"steps", 0, SOW_TYPE_INT, "300", 1, 1e9, NULL, "steps", "length of the training", 0},
+    SOW_OPTION_COUNT("steps", "300", 1, 1e9, "steps", "length of the training"),
     SOW_OPTION_TEXT("schedule", "warmup:20+cosine:0.1", "of the rate, as for `sow train`"),
-    {"out", 'o', SOW_TYPE_OUTPUT, NULL, 0, 0, NULL, NULL, "the result as a JSON file", SOW_OPTION_NO_PASSPORT},
+    SOW_OPTION_OUTPUT_OR("the result as a JSON file"),
     SOW_OPTION_FORCE,
     {0},
 };
