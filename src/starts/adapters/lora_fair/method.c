@@ -270,8 +270,9 @@ static sow_status run_merge(sow_call *call) {
 static const sow_action actions[] = {
     {"merge", "one adapter from several that were trained apart", merge_options, run_merge,
      "sow lora-fair merge --weights 100,250,80 a/ b/ c/ -o merged/", SOW_ACTION_COMPUTES},
-    {"run", "rounds of simulated clients on images: slots or MPI ranks train them side by side", fair_run_options,
-     fair_run, "sow lora-fair run --clients 6 --rounds 6 --local-steps 60 --partition domain+dirichlet:0.3 -o rounds/",
+    {"run", "rounds of simulated clients on images or texts: slots or MPI ranks train them side by side",
+     fair_run_options, fair_run,
+     "sow lora-fair run --clients 6 --rounds 6 --local-steps 60 --partition domain+dirichlet:0.3 -o rounds/",
      SOW_ACTION_COMPUTES},
     {"client", "one client of one round", fair_client_options, fair_client, NULL, SOW_ACTION_HIDDEN},
     {"simulate", "one federation in one process", fair_simulate_options, fair_simulate, NULL,
