@@ -231,12 +231,12 @@ kills: ## races killed at KILLS=200 random moments and at every write (make chec
 	+@$(SUB) FAULTS=1 fault-programs
 	@SOW_KILLS=$(KILLS) TEST_SECONDS=3600 $(RUN_TESTS) $(BUILD)/tests/unit/run/test_kills $(FAULTY)/tests/faults/test_kill_race
 
-# OpenMP's barriers are invisible to this sanitizer: one OpenMP thread, and only what uses pthreads.
+# What uses threads itself; a child of a fork may start its own.
 THREAD_TESTS = $(patsubst $(BUILD)/%,$(BUILD)/sanitize-thread/%,$(foreach test,$(UNIT_PROGRAMS),$(if $(filter test_thread_%,$(notdir $(test))),$(test))))
 check-threads: ## tests named test_thread_* under the thread sanitizer
 	@$(INSTALL_PACKAGES) build run test
 	+@$(SUB) SANITIZE=thread $(call PICK,$(THREAD_TESTS))
-	@OMP_NUM_THREADS=1 $(RUN_TESTS) $(call PICK,$(THREAD_TESTS))
+	@TSAN_OPTIONS=die_after_fork=0 $(RUN_TESTS) $(call PICK,$(THREAD_TESTS))
 
 VALGRIND_FOLDERS ?= base random tensor formats data
 check-valgrind: ## unit tests of VALGRIND_FOLDERS under valgrind

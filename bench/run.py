@@ -298,7 +298,6 @@ def generation_rows():
     files = [os.path.join(cache, f) for f in os.listdir(cache) if f.endswith(".gguf")] if os.path.isdir(cache) else []
     if len(files) != 1:
         return print("generation: sow fetch smollm2")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     tokens = 128
     with tempfile.TemporaryDirectory() as base:
         folder = os.path.join(base, "hf")

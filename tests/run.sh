@@ -83,9 +83,8 @@ SOW_BUILD=$(dirname "${SOW:-build/sow}")
 SOW=$(absolute "${SOW:-build/sow}")
 SOW_FAULTY=$(absolute "${SOW_FAULTY:-build/faults/sow}")
 [ -z "${PYTHON:-}" ] || { PYTHON=$(absolute "$PYTHON"); export PYTHON; }
-# Tests run beside each other, so nobody may spin at barriers.
-: "${GOMP_SPINCOUNT:=1000}" "${ASAN_OPTIONS:=detect_stack_use_after_return=0}" "${UBSAN_OPTIONS:=print_stacktrace=1}"
-export SOW_ROOT SOW_BUILD SOW SOW_FAULTY GOMP_SPINCOUNT ASAN_OPTIONS UBSAN_OPTIONS
+: "${ASAN_OPTIONS:=detect_stack_use_after_return=0}" "${UBSAN_OPTIONS:=print_stacktrace=1}"
+export SOW_ROOT SOW_BUILD SOW SOW_FAULTY ASAN_OPTIONS UBSAN_OPTIONS
 [ -n "$logs" ] || logs=$(mktemp -d)
 logs=$(absolute "$logs")/$$
 mkdir -p "$logs" || exit 2

@@ -15,11 +15,12 @@ void sow_set_threads(int threads);
 /* The number of threads in force. */
 int sow_threads(void);
 
-/* Runs cell(context, index) for every index in [0, cells), spread over sow_threads() threads in fixed blocks.
+/* Runs cell(context, index) for every index in [0, cells), spread over sow_threads() threads.
  * A caller cuts its work into a number of cells that depends on shapes alone and lets each cell write only
  * what it owns; then results are equal in every bit for any number of threads. Libraries called inside a
- * cell run on one thread. Not re-entrant from within a cell (an inner call runs its cells in order).
- * Cost: one barrier, about 1 us with two threads; none with one. */
+ * cell run on one thread. An inner call, from within a cell, runs its cells in order; so does a call while another thread of the
+ * program has the workers. Who has finished takes over what others have not begun, so that nobody waits for a thread that the
+ * machine does not run. Cost: about 1 us with two threads; none with one. */
 void sow_cells(int64_t cells, void (*cell)(void *context, int64_t index), void *context);
 
 /* Which of the sow_threads() workers runs this cell, from 0: an index for scratch memory, never for results. */

@@ -1,9 +1,10 @@
-/* Work cut by shape, spread over OpenMP threads; flush-to-zero on every worker. */
+/* Work cut by shape, spread over threads; flush-to-zero on every worker. */
 #include "sow/threads.h"
 
 #include <dnnl.h>
 #include <omp.h>
-#include <stdbool.h>
+
+#include "base/pool.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -25,7 +26,7 @@ int sow_threads(void) {
 }
 
 int sow_worker(void) {
-    return omp_get_thread_num();
+    return pool_worker();
 }
 
 int64_t sow_cells_for(int64_t items, int64_t grain) {
@@ -52,22 +53,7 @@ void sow_restore_float_mode(sow_float_mode mode) {
 }
 
 void sow_cells(int64_t cells, void (*cell)(void *context, int64_t index), void *context) {
-    if (threads == 1 || cells == 1 || omp_in_parallel()) {
-        int allowed = omp_get_max_threads();
-        omp_set_num_threads(1); /* libraries called by the cell must not bring threads of their own */
-        sow_float_mode mode = sow_flush_denormals();
-        for (int64_t i = 0; i < cells; i++) cell(context, i);
-        sow_restore_float_mode(mode);
-        omp_set_num_threads(allowed);
-        return;
-    }
-#pragma omp parallel num_threads(threads)
-    {
-        sow_float_mode mode = sow_flush_denormals();
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < cells; i++) cell(context, i);
-        sow_restore_float_mode(mode);
-    }
+    pool_run(threads, cells, cell, context);
 }
 
 const char *sow_instruction_set(void) {

@@ -53,8 +53,4 @@ void cli_log(bool quiet);
 /* Takes the progress bar off the screen. */
 void cli_log_end(void);
 
-/* The computing verbs need libgomp's barriers to spin only briefly, which it reads when it is loaded: sets
- * GOMP_SPINCOUNT unless the user has chosen, and starts this program again, once. Returns if there is nothing to do. */
-void cli_tune_barriers(const sow_call *call, char **argv);
-
 #endif

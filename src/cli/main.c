@@ -30,15 +30,6 @@ static void install_signals(void) {
     }
 }
 
-void cli_tune_barriers(const sow_call *call, char **argv) {
-    bool computes = call->action->bits & SOW_ACTION_COMPUTES;
-    if (!computes || call->help || call->threads == 1) return;
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    if (call->threads == 0 && sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
-    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0)
-        execv("/proc/self/exe", argv);
-}
-
 /* OpenBLAS starts a worker for every further core as soon as it is loaded. Where memory is limited (ulimit -v, a
  * trainer's limit) such a worker may ask for its buffer for ever, and the program then never ends. Nothing here needs
  * them: this starts the program again without, once. */
@@ -112,7 +103,6 @@ static sow_status run_command(sow_call *call, int argc, char **argv) {
         cli_help(stdout, method, named ? call->action : NULL);
         return flush_output();
     }
-    cli_tune_barriers(call, argv);
     install_signals();
     cli_log(call->quiet || sow_is_worker_rank());
     SOW_TRY(cli_run(call));

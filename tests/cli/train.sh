@@ -54,24 +54,6 @@ status=$?
 if [ $status -eq 130 ] && grep -q 'resume' "$err" && [ ! -e stopped/final.safetensors ] && [ -s stopped/checkpoint.safetensors ]; then pass 'Ctrl-C ends with a checkpoint and says how to go on'
 else fail 'Ctrl-C ends with a checkpoint and says how to go on' "exit status $status"; fi
 
-# spin_count COMMAND...: GOMP_SPINCOUNT of a training under way, by its environment.
-spin_count() {
-    "$@" train --arch mlp:64-8-5 --data synthetic:relmlp --steps 100000000 --quiet --out-state z.safetensors $threads >/dev/null 2>&1 &
-    child=$!
-    sleep 1
-    tr '\000' '\n' </proc/$child/environ | sed -n 's/^GOMP_SPINCOUNT=//p' >"$out"
-    kill $child
-    wait $child 2>/dev/null
-}
-threads='--threads 2'
-spin_count env -u GOMP_SPINCOUNT "$SOW"
-expect_true 'barriers spin briefly' [ "$(cat "$out")" = 3000 ]
-spin_count env GOMP_SPINCOUNT=77 "$SOW"
-expect_true 'unless the user has chosen' [ "$(cat "$out")" = 77 ]
-threads='--threads 1'
-spin_count env -u GOMP_SPINCOUNT "$SOW"
-expect_true 'or there is one thread' [ -z "$(cat "$out")" ]
-
 expect_message 2 'missing -o' 'an output is required' train --seed 1
 expect_message 2 '\-\-nesterov needs --momentum' 'nesterov needs momentum' "$SOW" train --arch mlp:64-8-5 --data synthetic:relmlp --steps 1 --nesterov -o x
 expect_message 2 '\-\-momentum belongs to --optimizer sgd or sgdm or sgd-sai, not to adam' 'momentum is of sgd' train --momentum 0.9 -o x
