@@ -7,7 +7,7 @@
 #include "sow/file.h"
 #include "sow/json.h"
 
-enum { RESULT_BYTES = 1 << 20 };
+enum { RESULT_BYTES = 1 << 20, A_DAY = 86400 };
 
 typedef struct trial {
     sow_study_call *call;
@@ -121,6 +121,7 @@ static sow_status run_cells(trial *t, sow_store *store) {
                          .user = t,
                          .slots = t->call->slots,
                          .threads = 1,
+                         .limits = {.start_seconds = A_DAY, .silent_seconds = A_DAY}, /* simulations print nothing */
                          .what = t->plan->study};
     SOW_TRY(sow_run_cells(store, &runner, t->cells, t->cell_count));
     for (int i = 0; i < t->cell_count; i++) SOW_TRY(score_cell(t, &t->cells[i]));
