@@ -1,7 +1,6 @@
 /* Arms that are command lines: their cells, and what is read from them. */
 #include "studies/arms.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "sow/file.h"

@@ -32,8 +32,6 @@ sow_status study_run_arms(sow_study_call *call, const study_plan *plan);
 /* A search beforehand: the same on other seeds and with scores of its own; *scored reads like a call (sow_study_scored). */
 sow_status study_search_arms(const sow_study_call *call, const study_plan *plan, const uint64_t *seeds, int seed_count,
                              sow_study_call *scored);
-#define study_scored sow_study_scored
-
 /* Rows of a table: of arms, say. */
 #define STUDY_COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
 

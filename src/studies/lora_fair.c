@@ -6,11 +6,6 @@
 #include "sow/log.h"
 #include "studies/arms.h"
 
-#define CLAUSE(says_, arm_, against_, metric_, statistic_, at_least_, value_) \
-    { says_, arm_, against_, metric_, statistic_, at_least_, value_, false, 0 }
-#define COUNT(table) ((int)(sizeof(table) / sizeof *(table)))
-#define USE(call, table) ((call)->clauses = (table), (call)->clause_count = COUNT(table))
-
 enum { ROUNDS_MAX = 30, RATES_MAX = 4 };
 
 static const study_metric metrics[] = {{"accuracy", "accuracy"},
@@ -33,13 +28,13 @@ static const study_arm smoke_arms[] = {{"fedit", "--kind=fedit"},     {"fair", "
                                        {"flora", "--kind=flora"},     {"ffa", "--kind=ffa"}};
 /* Identities: they hold for any factors, so no margin is calibrated. */
 static const sow_clause smoke_clauses[] = {
-    CLAUSE("fair's cosine is never below that of the plain average", "fair", NULL, "never below", SOW_LEAST_DIFFERENCE,
-           true, 1),
-    CLAUSE("nor is that of least squares", "fair-ls", NULL, "never below", SOW_LEAST_DIFFERENCE, true, 1),
-    CLAUSE("nor that of singular values", "flexlora", NULL, "never below", SOW_LEAST_DIFFERENCE, true, 1),
-    CLAUSE("stacks are exact", "flora", NULL, "bias", SOW_MEAN_DIFFERENCE, false, 1e-12),
-    CLAUSE("with one A for all there is no bias", "ffa", NULL, "bias of the average", SOW_MEAN_DIFFERENCE, false, 1e-7),
-    CLAUSE("with an A for each there is", "fedit", NULL, "bias of the average", SOW_LEAST_DIFFERENCE, true, 1e-3),
+    SOW_AT_LEAST("fair's cosine is never below that of the plain average", "fair", NULL, "never below",
+                 SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_LEAST("nor is that of least squares", "fair-ls", NULL, "never below", SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_LEAST("nor that of singular values", "flexlora", NULL, "never below", SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_MOST("stacks are exact", "flora", NULL, "bias", SOW_MEAN_DIFFERENCE, 1e-12),
+    SOW_AT_MOST("with one A for all there is no bias", "ffa", NULL, "bias of the average", SOW_MEAN_DIFFERENCE, 1e-7),
+    SOW_AT_LEAST("with an A for each there is", "fedit", NULL, "bias of the average", SOW_LEAST_DIFFERENCE, 1e-3),
 };
 
 /* ---- small and full: ways of merging, at their own best rates ---- */
@@ -58,7 +53,7 @@ static const way ways[] = {
     {"fair-ls", "--kind=fair-ls"},
     {"centralised", "--kind=fedit --centralised"},
 };
-enum { WAYS = COUNT(ways), SEARCH_ARMS = 2 * WAYS * RATES_MAX };
+enum { WAYS = STUDY_COUNT(ways), SEARCH_ARMS = 2 * WAYS * RATES_MAX };
 
 /* How far clients drift apart in a round. Above 0.03 SGD diverges on inverted images unless A is frozen, so 0.01 stands beside the
  * card's rates. */
@@ -71,29 +66,29 @@ static const drift drifts[] = {
     {"sgd", "--optimizer=sgd --rounds=20 --local-steps=40", 20, {"0.01", "0.03", "0.1", "0.3"}},
     {"adam", "--optimizer=adam --rounds=6 --local-steps=60", 6, {"0.003", "0.01"}},
 };
-enum { DRIFTS = COUNT(drifts) };
+enum { DRIFTS = STUDY_COUNT(drifts) };
 
 static const uint64_t search_seed = 1000; /* none of those that decide */
 
 /* The card's criterion; nothing in it was tuned here. */
 static const sow_clause small_clauses[] = {
-    CLAUSE("Adam: the cosine of what FAIR gives is never below that of the plain average", "adam, fair 0.01", NULL,
-           "never below", SOW_LEAST_DIFFERENCE, true, 1),
-    CLAUSE("SGD: the same", "sgd, fair 0.01", NULL, "never below", SOW_LEAST_DIFFERENCE, true, 1),
-    CLAUSE("FAIR takes away a tenth of the plain average's error, in the mean over both kinds of drift",
-           "both, fair 0.01", NULL, "share of error left", SOW_MEAN_DIFFERENCE, false, 0.9),
-    CLAUSE("Adam: beginning anew in each round (FLoRA) ends below plain averaging", "adam, fedit", "adam, flora",
-           "accuracy", SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("Adam: a frozen A (FFA) ends below plain averaging", "adam, fedit", "adam, ffa", "accuracy",
-           SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("SGD: beginning anew ends below plain averaging", "sgd, fedit", "sgd, flora", "accuracy",
-           SOW_MEAN_DIFFERENCE, true, 0),
-    CLAUSE("SGD: a frozen A ends below plain averaging", "sgd, fedit", "sgd, ffa", "accuracy", SOW_MEAN_DIFFERENCE,
-           true, 0),
-    CLAUSE("headline, Adam: FAIR ends above plain averaging in four of five seeds", "adam, fair 0.01", "adam, fedit",
-           "accuracy", SOW_WINS, true, 4),
-    CLAUSE("headline, Adam: and in the mean", "adam, fair 0.01", "adam, fedit", "accuracy", SOW_MEAN_DIFFERENCE, true,
-           1e-9),
+    SOW_AT_LEAST("Adam: the cosine of what FAIR gives is never below that of the plain average", "adam, fair 0.01",
+                 NULL, "never below", SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_LEAST("SGD: the same", "sgd, fair 0.01", NULL, "never below", SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_MOST("FAIR takes away a tenth of the plain average's error, in the mean over both kinds of drift",
+                "both, fair 0.01", NULL, "share of error left", SOW_MEAN_DIFFERENCE, 0.9),
+    SOW_AT_LEAST("Adam: beginning anew in each round (FLoRA) ends below plain averaging", "adam, fedit", "adam, flora",
+                 "accuracy", SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("Adam: a frozen A (FFA) ends below plain averaging", "adam, fedit", "adam, ffa", "accuracy",
+                 SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("SGD: beginning anew ends below plain averaging", "sgd, fedit", "sgd, flora", "accuracy",
+                 SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("SGD: a frozen A ends below plain averaging", "sgd, fedit", "sgd, ffa", "accuracy",
+                 SOW_MEAN_DIFFERENCE, 0),
+    SOW_AT_LEAST("headline, Adam: FAIR ends above plain averaging in four of five seeds", "adam, fair 0.01",
+                 "adam, fedit", "accuracy", SOW_WINS, 4),
+    SOW_AT_LEAST("headline, Adam: and in the mean", "adam, fair 0.01", "adam, fedit", "accuracy", SOW_MEAN_DIFFERENCE,
+                 1e-9),
 };
 
 static sow_status add(sow_arena *arena, study_arm *arms, int *count, const char *name, const drift *d, const way *w,
@@ -127,7 +122,7 @@ static sow_status search_rates(const sow_study_call *call, const study_plan *pla
             double top = -1;
             for (const char *const *rate = drifts[d].rates; *rate; rate++) {
                 const char *name = trial_name(arena, d, w, *rate);
-                double accuracy = name ? study_scored(&found, name, "accuracy", search_seed) : NAN;
+                double accuracy = name ? sow_study_scored(&found, name, "accuracy", search_seed) : NAN;
                 if (accuracy > top) top = accuracy, best[d][w] = *rate;
             }
             if (top < 0)
@@ -141,7 +136,7 @@ static sow_status search_rates(const sow_study_call *call, const study_plan *pla
 /* metrics, and the accuracy after each round. */
 static sow_status metrics_of_rounds(sow_arena *arena, const study_metric **out) {
     study_metric *all;
-    int count = COUNT(metrics) - 1;
+    int count = STUDY_COUNT(metrics) - 1;
     SOW_TRY(SOW_NEW(arena, all, count + ROUNDS_MAX + 1));
     memcpy(all, metrics, (size_t)count * sizeof *all);
     for (int i = 1; i <= ROUNDS_MAX; i++) {
@@ -157,13 +152,14 @@ static sow_status metrics_of_rounds(sow_arena *arena, const study_metric **out) 
 /* Rounds until an arm has what plain averaging ends with; one more than there are where it never has. */
 static sow_status score_rounds(sow_study_call *call, const char *arm, const char *plain, int rounds) {
     for (int s = 0; s < call->seed_count; s++) {
-        double target = study_scored(call, plain, "accuracy", call->seeds[s]);
+        double target = sow_study_scored(call, plain, "accuracy", call->seeds[s]);
         int needed = rounds + 1;
-        if (!isfinite(target + study_scored(call, arm, "accuracy", call->seeds[s]))) continue; /* one has diverged */
+        if (!isfinite(target + sow_study_scored(call, arm, "accuracy", call->seeds[s])))
+            continue; /* one has diverged */
         for (int i = rounds; i >= 1; i--) {
             char key[40];
             snprintf(key, sizeof key, "accuracy after round %02d", i);
-            if (study_scored(call, arm, key, call->seeds[s]) >= target) needed = i;
+            if (sow_study_scored(call, arm, key, call->seeds[s]) >= target) needed = i;
         }
         SOW_TRY(sow_study_score(call, arm, "rounds to plain averaging's end", call->seeds[s], needed));
     }
@@ -179,10 +175,10 @@ static sow_status score_error_left(sow_study_call *call) {
         for (int d = 0; d < DRIFTS; d++) {
             const char *arm = sow_arena_format(call->arena, "%s, fair 0.01", drifts[d].name);
             if (!arm) return SOW_E_MEMORY;
-            length += study_scored(call, arm, "bias", seed) / study_scored(call, arm, "bias of the average", seed) /
-                      DRIFTS;
-            angle += (1 - study_scored(call, arm, "cosine", seed)) /
-                     (1 - study_scored(call, arm, "cosine of the average", seed)) / DRIFTS;
+            length += sow_study_scored(call, arm, "bias", seed) /
+                      sow_study_scored(call, arm, "bias of the average", seed) / DRIFTS;
+            angle += (1 - sow_study_scored(call, arm, "cosine", seed)) /
+                     (1 - sow_study_scored(call, arm, "cosine of the average", seed)) / DRIFTS;
         }
         if (!isfinite(length + angle)) continue;
         SOW_TRY(sow_study_score(call, "both, fair 0.01", "share of error left", seed, length));
@@ -210,7 +206,7 @@ static sow_status run_small(sow_study_call *call) {
             SOW_TRY(add(arena, arms, &count, names[d][w], &drifts[d], &ways[w], best[d][w]));
         }
     plan.arms = arms, plan.arm_count = count, plan.part = "arms";
-    USE(call, small_clauses);
+    SOW_DECIDES(call, small_clauses);
     SOW_TRY(study_run_arms(call, &plan));
     for (int d = 0; d < DRIFTS; d++)
         for (int w = 0; w < WAYS; w++) SOW_TRY(score_rounds(call, names[d][w], names[d][0], drifts[d].rounds));
@@ -225,10 +221,10 @@ static sow_status run_small(sow_study_call *call) {
 static const study_arm full_arms[] = {
     {"fedit", "--kind=fedit"}, {"fair", "--kind=fair"}, {"flexlora", "--kind=flexlora"}, {"flora", "--kind=flora"}};
 static const sow_clause full_clauses[] = {
-    CLAUSE("the cosine of what FAIR gives is never below that of the plain average", "fair", NULL, "never below",
-           SOW_LEAST_DIFFERENCE, true, 1),
-    CLAUSE("FAIR ends above plain averaging", "fair", "fedit", "accuracy", SOW_MEAN_DIFFERENCE, true, 1e-9),
-    CLAUSE("beginning anew (FLoRA) ends below FAIR", "fair", "flora", "accuracy", SOW_MEAN_DIFFERENCE, true, 1e-9),
+    SOW_AT_LEAST("the cosine of what FAIR gives is never below that of the plain average", "fair", NULL, "never below",
+                 SOW_LEAST_DIFFERENCE, 1),
+    SOW_AT_LEAST("FAIR ends above plain averaging", "fair", "fedit", "accuracy", SOW_MEAN_DIFFERENCE, 1e-9),
+    SOW_AT_LEAST("beginning anew (FLoRA) ends below FAIR", "fair", "flora", "accuracy", SOW_MEAN_DIFFERENCE, 1e-9),
 };
 
 static sow_status run_full(sow_study_call *call) {
@@ -238,9 +234,9 @@ static sow_status run_full(sow_study_call *call) {
                              .common = "--data={data} " FULL " --base={base}",
                              .base = "--data={data} " FULL " --write-base",
                              .arms = full_arms,
-                             .arm_count = COUNT(full_arms),
+                             .arm_count = STUDY_COUNT(full_arms),
                              .metrics = metrics};
-    USE(call, full_clauses);
+    SOW_DECIDES(call, full_clauses);
     return study_run_arms(call, &plan);
 }
 
@@ -251,9 +247,9 @@ static sow_status run_smoke(sow_study_call *call) {
                              .method = "lora-fair",
                              .common = call->data ? SMOKE " --data={data}" : SMOKE,
                              .arms = smoke_arms,
-                             .arm_count = COUNT(smoke_arms),
+                             .arm_count = STUDY_COUNT(smoke_arms),
                              .metrics = metrics};
-    USE(call, smoke_clauses);
+    SOW_DECIDES(call, smoke_clauses);
     return study_run_arms(call, &plan);
 }
 
