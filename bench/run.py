@@ -454,6 +454,13 @@ def lora_fair_rows():
         row(f"merging 8 clients x 210 layers, {kind}", mine["seconds"], peer, peer / mine["seconds"], goal, "s", "NumPy extrapolated; " + note)
 
 
+def alone(*command):
+    """Seconds and peak memory (MiB) of a command. A small process starts it: what getrusage says of a child begins with its parent's."""
+    script = ("import json,resource,subprocess,sys,time\nt=time.perf_counter()\nsubprocess.run(sys.argv[1:],check=True,stdout=subprocess.DEVNULL)\n"
+              "print(json.dumps([time.perf_counter()-t,resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024]))")
+    return json.loads(subprocess.run([sys.executable, "-S", "-c", script, *command], check=True, capture_output=True, text=True).stdout)
+
+
 def eva_rows():
     """The start of adapters on SmolLM2-135M, against PEFT's on the same samples. LONG=1; TEXTS names a file of {"question",
     "answer"} a line (GSM8K's training part)."""
@@ -473,20 +480,15 @@ def eva_rows():
         with open(at("peer.json")) as f:
             theirs = json.load(f)
         for solver, goal in (("ipca", ">= 3"), ("gram", ">= 8")):
-            begin = time.perf_counter()
-            process = subprocess.Popen([SOW, "eva", "--model", "smollm2", "--data", at("samples.jsonl"), "--chat-template", "none", "--loss-on", "all",
-                                        "--label-mask", "off", "--length", "128", "--svd-batch", "4", "--in-order", "--rank", "16", "--rho", "2",
-                                        "--solver", solver, "--threads", "2", "--quiet", "-o", at(solver)], stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - begin
-            if status:
-                sys.exit("bench: sow eva failed")
+            seconds, mib = alone(SOW, "eva", "--model", "smollm2", "--data", at("samples.jsonl"), "--chat-template", "none", "--loss-on", "all",
+                                 "--label-mask", "off", "--length", "128", "--svd-batch", "4", "--in-order", "--rank", "16", "--rho", "2",
+                                 "--solver", solver, "--threads", "2", "--quiet", "-o", at(solver))
             with open(at(os.path.join(solver, "report.json"))) as f:
                 report = json.load(f)
             moved = sum(abs(layer["rank"] - theirs.get(layer["module"], 0)) for layer in report["layers"])
             row(f"eva's start of SmolLM2-135M, {solver}", seconds, peer["seconds"], peer["seconds"] / seconds, goal, "s",
                 f"ours with loading and writing; {report['batches']} batches; ranks differ by {moved} of {report['budget']}")
-            row("its peak memory", usage.ru_maxrss / 1024, peer["peak_mib"], usage.ru_maxrss / 1024 / peer["peak_mib"], "<= 0.6", "MiB")
+            row("its peak memory", mib, peer["peak_mib"], mib / peer["peak_mib"], "<= 0.6", "MiB")
 
 
 def mycorrhiza_rows():

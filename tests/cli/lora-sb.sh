@@ -54,7 +54,7 @@ expect_output 'same bits: yes' 'replayed' "$SOW" replay net/lora_sb.safetensors 
 expect_message 2 'missing --model' 'no model' "$SOW" lora-sb --data sums.jsonl -o x
 expect_message 2 'exclude each other' 'two models' start --arch mlp:64-30-5 -o x
 expect_message 2 'needs --start' 'a network without weights' "$SOW" lora-sb --arch mlp:64-30-5 --data synthetic:relmlp -o x
-expect_message 2 'belongs to --model' 'options of texts' "$SOW" lora-sb --arch mlp:64-30-5 --start base/final.safetensors --data synthetic:relmlp --length 5 -o x
+expect_message 2 'belongs to language models' 'options of texts' "$SOW" lora-sb --arch mlp:64-30-5 --start base/final.safetensors --data synthetic:relmlp --length 5 -o x
 expect_message 1 'did you mean q_proj' 'a target that is not there' start --targets q_prj -o x
 expect_message 2 '--rank' 'rank 0' start --rank 0 -o x
 expect_fail 'no such data' "$SOW" lora-sb --model tiny --data nowhere.jsonl -o x

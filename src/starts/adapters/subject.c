@@ -5,7 +5,7 @@
 
 #include "sow/safetensors.h"
 
-sow_status subject_check(const sow_call *call, const char *const *of_texts) {
+sow_status subject_check(sow_call *call, const char *of_model) {
     bool lm = sow_text(call, "model") != NULL, net = sow_text(call, "arch") != NULL;
     if (lm == net)
         return sow_fail(SOW_E_ARGUMENT, lm ? "--model and --arch exclude each other"
@@ -13,9 +13,10 @@ sow_status subject_check(const sow_call *call, const char *const *of_texts) {
     if (net != (sow_text(call, "start") != NULL))
         return sow_fail(SOW_E_ARGUMENT,
                         net ? "--arch needs --start, its trained weights" : "--start belongs to --arch");
-    for (; net && *of_texts; of_texts++)
-        if (sow_given(call, *of_texts)) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", *of_texts);
-    return SOW_OK;
+    if (lm) return SOW_OK;
+    if (sow_given(call, of_model)) return sow_fail(SOW_E_ARGUMENT, "--%s belongs to --model", of_model);
+    sow_resolve(call, of_model, NULL); /* what does nothing does not stand in the passport */
+    return base_without_texts(call);
 }
 
 sow_status subject_open_lm(sow_call *call, sow_status (*open)(sow_call *call, base_model *base), subject *s) {

@@ -27,8 +27,8 @@ typedef struct subject {
     const char *name, *data_name;
 } subject;
 
-/* One of --model and --arch, --start with --arch alone, and none of `of_texts` (ends with NULL) with --arch. */
-sow_status subject_check(const sow_call *call, const char *const *of_texts);
+/* One of --model and --arch, --start with --arch alone; with it neither options of texts nor `of_model`. */
+sow_status subject_check(sow_call *call, const char *of_model);
 /* --model by base_model_open or base_model_open_frozen; --arch. subject_close also after a failure. */
 sow_status subject_open_lm(sow_call *call, sow_status (*open)(sow_call *call, base_model *base), subject *out);
 sow_status subject_open_network(sow_call *call, subject *out);

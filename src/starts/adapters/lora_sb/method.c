@@ -47,11 +47,7 @@ typedef struct job {
 /* ---- settings ---- */
 
 static sow_status check_options(sow_call *call) {
-    static const char *const of_texts[] = {
-        "length", "prompt-field", "completion-field", "loss-on", "chat-template", "recompute", NULL};
-    SOW_TRY(subject_check(call, of_texts));
-    for (int i = 0; of_texts[i] && sow_text(call, "arch"); i++)
-        sow_resolve(call, of_texts[i], NULL); /* what does nothing does not stand in the passport */
+    SOW_TRY(subject_check(call, "recompute"));
     return sow_check_output(call, sow_text(call, "out"));
 }
 
