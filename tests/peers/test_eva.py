@@ -24,11 +24,15 @@ class Config(ctypes.Structure):
                 ("min_batches", I64), ("max_batches", I64), ("seed", ctypes.c_uint64)]
 
 
-FORWARD = ctypes.CFUNCTYPE(ctypes.c_int, P, P, I64, P, P)
+PASS = ctypes.CFUNCTYPE(ctypes.c_int, P, P, I64, P)
 
 
-class Source(ctypes.Structure):
-    _fields_ = [("forward", FORWARD), ("batches", I64), ("user", P)]
+class Kind(ctypes.Structure):
+    _fields_ = [("pass_", PASS), ("loss", P), ("counted", P), ("free", P)]
+
+
+class Feed(ctypes.Structure):
+    _fields_ = [("kind", P), ("state", P), ("batches", I64), ("keep", P), ("own", P)]
 
 
 class Report(ctypes.Structure):
@@ -73,18 +77,17 @@ def sow_start(folder, batches, out, solver):
     check(sow.sow_lm_sites(arena, lm, ctypes.byref(sites)))
     starts = np.arange(0, SEQUENCES * LENGTH + 1, LENGTH, dtype=np.int64)
 
-    @FORWARD
-    def forward(_user, tape, number, _last, keep):
-        ctypes.cast(keep, ctypes.POINTER(P))[0] = None
+    @PASS
+    def forward(_feed, tape, number, _last):
         forward.tokens = Tokens(batches[number % BATCHES].ctypes.data, starts.ctypes.data, SEQUENCES)
         sow.sow_lm_states(tape, lm, ctypes.byref(forward.tokens))
         return 0
 
     config = sow.sow_eva_defaults()
     config.rank, config.rho, config.tau, config.solver, config.max_batches = RANK, RHO, TAU, solver, 400
-    adapter = P()
-    check(sow.sow_eva(ctypes.byref(config), ctypes.byref(sites), ctypes.byref(Source(forward, 0 if solver == 0 else BATCHES, None)),
-                     arena, ctypes.byref(adapter), ctypes.byref(report)))
+    adapter, kind = P(), Kind(forward)
+    feed = Feed(kind=ctypes.addressof(kind), batches=0 if solver == 0 else BATCHES)
+    check(sow.sow_eva(ctypes.byref(config), ctypes.byref(sites), ctypes.byref(feed), arena, ctypes.byref(adapter), ctypes.byref(report)))
     out.mkdir()
     check(sow.sow_adapter_write(adapter, str(out).encode(), None, b"How it was made.\n"))
     return report
