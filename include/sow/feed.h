@@ -57,10 +57,11 @@ sow_status sow_feed_texts(sow_lm *lm, const sow_texts *texts, const sow_feed_opt
 /* NULL is allowed; network and data stay. */
 void sow_feed_free(sow_feed *feed);
 
-/* The calls of the kind. */
+/* The calls of the kind (sow_feed_kind says what each does). SOW_E_UNSUPPORTED: a kind without passes. */
 sow_status sow_feed_pass(sow_feed *feed, sow_tape *tape, int64_t batch, const sow_site *last);
 /* NULL: the tape says why. */
 sow_var sow_feed_loss(sow_feed *feed, sow_tape *tape, int64_t batch, double divisor, sow_tally *tally);
+/* 0 where nothing counts. */
 double sow_feed_counted(sow_feed *feed, int64_t first, int64_t count);
 
 /* Sums over an epoch, in evaluation mode, without gradients. The tape has the taps that are wanted (sow_adapter_attach); it is

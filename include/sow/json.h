@@ -35,13 +35,16 @@ sow_status sow_put_json(json_t *object, const char *key, json_t *value);
 sow_status sow_append_json(json_t *array, json_t *value);
 /* NULL: null. */
 sow_status sow_put_text(json_t *object, const char *key, const char *text);
+/* A formatted text. */
 sow_status sow_put_format(json_t *object, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* A whole number. */
 sow_status sow_put_count(json_t *object, const char *key, int64_t count);
 /* null where it is not finite. */
 sow_status sow_put_real(json_t *object, const char *key, double value);
 /* Left out where it is not finite. */
 sow_status sow_put_known(json_t *object, const char *key, double value);
+/* true or false. */
 sow_status sow_put_flag(json_t *object, const char *key, bool value);
 /* A number as a value: null where it is not finite. */
 json_t *sow_json_real(double value);

@@ -98,8 +98,9 @@ sow_status sow_study_score(sow_study_call *call, const char *arm, const char *me
 
 /* A score of the call; NAN if it is not there. */
 double sow_study_scored(const sow_study_call *call, const char *arm, const char *metric, uint64_t seed);
-/* Mean and sample standard deviation over the call's seeds; NAN where one is missing, the second for one seed too. */
+/* Mean over the call's seeds; NAN where one is missing. */
 double sow_study_mean(const sow_study_call *call, const char *arm, const char *metric);
+/* Sample standard deviation over them; NAN for one seed too. */
 double sow_study_deviation(const sow_study_call *call, const char *arm, const char *metric);
 
 /* Judges the clauses over the scores: one fails: not confirmed; else a pair missing, or fewer seeds than the study's

@@ -1,8 +1,7 @@
 /* Feeds of texts: the cross-entropy of the labels that count. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "nn/lm/lm.h"
 #include "sow/feed.h"
 
 typedef struct texts {
@@ -23,20 +22,13 @@ static void mark_answers(const sow_tokens *tokens, const int32_t *labels, uint8_
             keep[i] = labels[i > first ? i - 1 : i] >= 0;
 }
 
-/* Layers are counted by the number behind the first dot that has one: "model.layers.3.mlp.up_proj" lies in the fourth. 0: all. */
-static int64_t layers_until(const sow_site *site) {
-    for (const char *at = site ? site->name : ""; (at = strchr(at, '.')); at++)
-        if (at[1] >= '0' && at[1] <= '9') return strtoll(at + 1, NULL, 10) + 1;
-    return 0;
-}
-
 static sow_status texts_pass(sow_feed *feed, sow_tape *tape, int64_t batch, const sow_site *last) {
     texts *x = feed->own;
     sow_tokens tokens;
     sow_tensor labels;
     SOW_TRY(sow_text_batches_at(x->batches, batch, &tokens, &labels));
     if (x->keep) mark_answers(&tokens, labels.data, x->keep);
-    x->lm->layer_limit = layers_until(last);
+    x->lm->layer_limit = last ? lm_layer_of(last->name) + 1 : 0;
     sow_lm_states(tape, x->lm, &tokens);
     x->lm->layer_limit = 0;
     return SOW_OK;

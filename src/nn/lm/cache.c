@@ -32,17 +32,14 @@ sow_status sow_lm_cache_new(const sow_lm *lm, int64_t tokens, sow_lm_cache **out
     if (tokens < 1 || tokens > config->positions)
         return sow_fail(SOW_E_RANGE, "a cache of %lld tokens, the model takes 1 to %lld", (long long)tokens,
                         (long long)config->positions);
-    SOW_TRY(sow_arena_new(&arena));
-    sow_status status = SOW_NEW(arena, c, 1);
-    if (status == SOW_OK) {
-        *c = (sow_lm_cache){.arena = arena,
-                            .room = tokens,
-                            .heads = config->heads,
-                            .kv_heads = config->kv_heads,
-                            .d = config->head_size,
-                            .layer_count = config->layers};
-        status = take_layers(c, config);
-    }
+    SOW_TRY(SOW_OWN(arena, c));
+    *c = (sow_lm_cache){.arena = arena,
+                        .room = tokens,
+                        .heads = config->heads,
+                        .kv_heads = config->kv_heads,
+                        .d = config->head_size,
+                        .layer_count = config->layers};
+    sow_status status = take_layers(c, config);
     if (status == SOW_OK) *out = c;
     else sow_arena_free(arena);
     return status;

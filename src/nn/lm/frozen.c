@@ -1,5 +1,5 @@
 /* Matrices that stay in their file: where they lie, how their rows are ordered, when their pages are given back. */
-#include "nn/lm/frozen.h"
+#include "nn/lm/lm.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,13 +51,9 @@ void lm_matrix_read_all(const lm_matrix *m, float *out) {
 
 sow_status lm_frozen_new(int64_t room, sow_gguf *gguf, sow_safetensors *tensors, struct lm_frozen **out) {
     sow_arena *arena;
-    struct lm_frozen *f = NULL;
-    sow_status status = sow_arena_new(&arena);
-    if (status == SOW_OK) {
-        status = SOW_NEW(arena, f, 1);
-        if (status == SOW_OK) status = SOW_NEW(arena, f->matrices, room);
-        if (status != SOW_OK) sow_arena_free(arena);
-    }
+    struct lm_frozen *f;
+    sow_status status = SOW_OWN(arena, f);
+    if (status == SOW_OK && (status = SOW_NEW(arena, f->matrices, room)) != SOW_OK) sow_arena_free(arena);
     if (status != SOW_OK) {
         sow_gguf_close(gguf);
         sow_safetensors_close(tensors);
@@ -71,18 +67,11 @@ sow_status lm_frozen_new(int64_t room, sow_gguf *gguf, sow_safetensors *tensors,
     return SOW_OK;
 }
 
-/* The number behind the first dot that has one: "model.layers.12.mlp" is of layer 12. */
-static int64_t layer_of(const char *name) {
-    for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.'))
-        if (dot[1] >= '0' && dot[1] <= '9') return strtoll(dot + 1, NULL, 10);
-    return -1;
-}
-
 sow_status lm_frozen_add(struct lm_frozen *f, const lm_matrix *m) {
     lm_matrix *to = &f->matrices[f->count];
     *to = *m;
     to->name = sow_arena_copy(f->arena, m->name);
-    to->layer = layer_of(m->name);
+    to->layer = lm_layer_of(m->name);
     f->count++;
     return to->name ? SOW_OK : SOW_E_MEMORY;
 }

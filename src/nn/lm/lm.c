@@ -1,5 +1,6 @@
 /* Language models: parameters by module name, checks of whole states, the calls that every family answers. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/op.h"
@@ -160,6 +161,12 @@ sow_var lm_attend(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_var q, 
                        .sequences = tokens->sequences};
     if (rotary) a.rotary = *rotary;
     return sow_attend(t, q, k, v, &a);
+}
+
+int64_t lm_layer_of(const char *name) {
+    for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.'))
+        if (dot[1] >= '0' && dot[1] <= '9') return strtoll(dot + 1, NULL, 10);
+    return -1;
 }
 
 sow_var lm_residual(sow_tape *t, sow_var x, sow_var y) {
@@ -341,11 +348,7 @@ static sow_status make(const sow_lm_config *config, sow_state *state, struct lm_
                        sow_lm **out) {
     sow_arena *arena;
     sow_lm *lm;
-    sow_status status = sow_arena_new(&arena);
-    if (status == SOW_OK) {
-        status = SOW_NEW(arena, lm, 1);
-        if (status != SOW_OK) sow_arena_free(arena);
-    }
+    sow_status status = SOW_OWN(arena, lm);
     if (status != SOW_OK) {
         sow_state_free(state);
         lm_frozen_free(frozen);

@@ -31,6 +31,9 @@ sow_var lm_embed(sow_tape *t, sow_lm *lm, const char *name, const sow_tokens *to
 /* Positions 0, 1, .. of every sequence, in the arena of the tape's state; NULL poisons. */
 const int32_t *lm_positions(sow_tape *t, sow_lm *lm, const sow_tokens *tokens);
 
+/* The number behind the first dot that has one: "model.layers.12.mlp" is of layer 12; -1: of none. */
+int64_t lm_layer_of(const char *name);
+
 /* Attention over tokens; rotary NULL: none. */
 sow_var lm_attend(sow_tape *t, sow_lm *lm, const sow_tokens *tokens, sow_var q, sow_var k, sow_var v,
                   const sow_tensor *rotary, bool causal, int64_t window);

@@ -171,7 +171,7 @@ double tuning_early_loss(const tuning_outcome *o, int64_t steps) {
     return until > 0 ? sum / (double)until : NAN;
 }
 
-static sow_status test(const tuning *t, sow_adapter *adapter, double *loss, double *accuracy) {
+sow_status tuning_test(const tuning *t, sow_adapter *adapter, double *loss, double *accuracy) {
     sow_tape *tape;
     sow_tally sum;
     SOW_TRY(sow_tape_new(&tape));
@@ -206,12 +206,12 @@ static sow_status tune(const tuning *t, sow_adapter *adapter, const tuning_recip
         .schedule = {.kind = SOW_SCHEDULE_COSINE, .warmup = (int64_t)(r->warmup * (double)r->steps)},
         .seed = r->seed,
     };
-    SOW_TRY(test(t, adapter, &out->start_loss, &out->accuracy));
+    SOW_TRY(tuning_test(t, adapter, &out->start_loss, &out->accuracy));
     SOW_TRY(train(t, adapter, &training));
     out->curve = training.curve;
     out->evaluations = training.evaluations;
     out->early_loss = tuning_early_loss(out, r->steps);
-    SOW_TRY(test(t, adapter, &out->test_loss, &out->accuracy));
+    SOW_TRY(tuning_test(t, adapter, &out->test_loss, &out->accuracy));
     out->validation_loss = t->validation ? out->curve[out->evaluations - 1].validation_loss : out->test_loss;
     return SOW_OK;
 }

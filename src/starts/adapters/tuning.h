@@ -92,6 +92,8 @@ sow_status tuning_recipe_of(const sow_call *call, tuning_recipe *out);
  * again afterwards. outcomes: [rate_count]; *best: the one of the least validation loss. */
 sow_status tuning_run(tuning *t, sow_adapter *adapter, const tuning_recipe *recipe, tuning_outcome *outcomes,
                       int *best);
+/* Mean loss and accuracy (NaN: there is none) of the test part, under an adapter or, NULL, as the network is. */
+sow_status tuning_test(const tuning *t, sow_adapter *adapter, double *loss, double *accuracy);
 /* Mean training loss of the first fifth of the steps, from the curve. */
 double tuning_early_loss(const tuning_outcome *outcome, int64_t steps);
 /* The call's result: the best rate's losses, accuracy and curve, and a table of all rates. */

@@ -111,15 +111,10 @@ static sow_status report_adapter(sow_call *call, const sow_adapter *adapter) {
 
 /* The test loss of the base, before a start (PiSSA, OLoRA) shifts its weights; of a language model that would take too long. */
 static sow_status measure_base(sow_call *call, const tuning *t, double *loss) {
-    sow_tape *tape;
-    sow_tally sum;
+    double accuracy;
     *loss = NAN;
     if (!t->model) return SOW_OK;
-    SOW_TRY(sow_tape_new(&tape));
-    sow_status status = sow_feed_evaluate(t->test, tape, &sum);
-    sow_tape_free(tape);
-    SOW_TRY(status);
-    *loss = sum.loss / sum.examples;
+    SOW_TRY(tuning_test(t, NULL, loss, &accuracy));
     return sow_put_real(call->result, "base_loss", *loss);
 }
 
