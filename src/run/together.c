@@ -11,7 +11,7 @@
 
 enum { SPINS = 2000, NAP_MICROSECONDS = 50 };
 
-/* A rank may be one exchange ahead of another, never two: it waits for the other's part. */
+/* A rank may be one exchange ahead of another, never two: it waits for a word of every other, who has no part says so. */
 typedef struct early {
     unsigned char *bytes; /* NULL: nothing came early */
     size_t size;
@@ -52,7 +52,7 @@ static sow_status send_part(const void *mine, size_t bytes) {
     bool good = packet != NULL;
     if (!packet) return SOW_E_MEMORY;
     memcpy(packet, &together.number, sizeof together.number);
-    memcpy(packet + sizeof together.number, mine, bytes);
+    if (bytes > 0) memcpy(packet + sizeof together.number, mine, bytes);
     for (int r = 0; good && r < together.count; r++)
         if (r != together.rank) good = together.link->send(r, packet, sizeof together.number + bytes);
     sow_release(packet);
@@ -66,16 +66,17 @@ static uint64_t number_of(const unsigned char *bytes, size_t size) {
     return number;
 }
 
-/* Takes one message, if there is one: a part of this exchange, or of the next. */
-static sow_status hear(size_t bytes, unsigned char *all, bool *has, bool *heard) {
+/* Takes one message, if there is one: a part of this exchange, or of the next. Ranks from `senders` on have empty ones. */
+static sow_status hear(int senders, size_t bytes, unsigned char *all, bool *has, bool *heard) {
     const unsigned char *message;
     size_t size;
     int from;
     *heard = together.link->receive(&from, &message, &size);
     if (!*heard) return SOW_OK;
     uint64_t number = number_of(message, size);
-    if (number == together.number && size == sizeof number + bytes && !has[from]) {
-        memcpy(all + (size_t)from * bytes, message + sizeof number, bytes);
+    size_t part = from < senders ? bytes : 0;
+    if (number == together.number && size == sizeof number + part && !has[from]) {
+        memcpy(all + (size_t)from * bytes, message + sizeof number, part);
         has[from] = true;
         return SOW_OK;
     }
@@ -92,9 +93,9 @@ static sow_status take_early(int senders, size_t bytes, unsigned char *all, bool
     for (int r = 0; r < together.count; r++) {
         early *e = &together.early[r];
         if (!e->bytes) continue;
-        bool good = r < senders && number_of(e->bytes, e->size) == together.number &&
-                    e->size == sizeof together.number + bytes;
-        if (good) memcpy(all + (size_t)r * bytes, e->bytes + sizeof together.number, bytes), has[r] = true;
+        size_t part = r < senders ? bytes : 0;
+        bool good = number_of(e->bytes, e->size) == together.number && e->size == sizeof together.number + part;
+        if (good) memcpy(all + (size_t)r * bytes, e->bytes + sizeof together.number, part), has[r] = true;
         sow_release(e->bytes);
         *e = (early){0};
         if (!good) return differs(r);
@@ -104,14 +105,14 @@ static sow_status take_early(int senders, size_t bytes, unsigned char *all, bool
 
 static sow_status await_parts(int senders, size_t bytes, unsigned char *all, bool *has) {
     SOW_TRY(take_early(senders, bytes, all, has));
-    for (int r = 0, idle = 0; r < senders;) {
+    for (int r = 0, idle = 0; r < together.count;) {
         bool heard;
         if (has[r]) {
             r++;
             continue;
         }
         SOW_TRY(sow_check_interrupt());
-        SOW_TRY(hear(bytes, all, has, &heard));
+        SOW_TRY(hear(senders, bytes, all, has, &heard));
         if (heard) idle = 0;
         else if (++idle < SPINS) sched_yield();
         else usleep(NAP_MICROSECONDS);
@@ -125,12 +126,10 @@ sow_status sow_together_exchange(void *unused, int senders, const void *mine, si
     if (!has) return SOW_E_MEMORY;
     memset(has, 0, (size_t)together.count * sizeof *has);
     together.number++;
-    sow_status status = SOW_OK;
-    if (together.rank < senders) {
-        memcpy((unsigned char *)all + (size_t)together.rank * bytes, mine, bytes);
-        has[together.rank] = true;
-        status = send_part(mine, bytes);
-    }
+    bool sends = together.rank < senders;
+    if (sends) memcpy((unsigned char *)all + (size_t)together.rank * bytes, mine, bytes);
+    has[together.rank] = true;
+    sow_status status = send_part(mine, sends ? bytes : 0);
     if (status == SOW_OK) status = await_parts(senders, bytes, all, has);
     sow_release(has);
     return status;
